@@ -1,0 +1,171 @@
+//! The laws of the core, tried on generated histories.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const START: i64 = 1_763_000_000;
+
+fn second(offset: i64) -> Timestamp {
+    Timestamp::from_millis((START + offset) * 1000)
+}
+
+fn at(offset: i64, reads: bool) -> Circumstances {
+    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), reads };
+    Circumstances { rules, now: second(offset), wall: second(offset) }
+}
+
+/// Events about one user within 30 seconds, each received up to 20 seconds later.
+fn event() -> impl Strategy<Value = Event> {
+    let snapshot = (0..3_u8, 0..3_u8, any::<bool>(), any::<bool>());
+    (0..5_usize, 0..30_i64, 0..20_i64, snapshot, any::<u64>()).prop_map(|(kind, stamp, delay, (title, name, active, full), digest)| {
+        let kind = EventKind::ALL[kind];
+        let user = match (full, kind) {
+            (false, _) | (_, EventKind::Deleted) => Fields::new(),
+            _ => fields(&json!({"job_title": title, "first_name": name, "active": active, "badge": name})),
+        };
+        let changes = if kind == EventKind::Updated { vec!["job_title".to_owned(), "department".to_owned()] } else { Vec::new() };
+        Event {
+            id: format!("{digest:x}"),
+            kind,
+            uid: "E1".to_owned(),
+            stamp: second(stamp),
+            received: second(stamp + delay),
+            changes,
+            user,
+            deleted_at: None,
+            digest,
+        }
+    })
+}
+
+fn fields(value: &Value) -> Fields {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+fn row(shape: Shape, title: u8, began: i64, sign: Sign) -> Evidence {
+    let fields = fields(&json!({
+        "uid": "E1", "job_title": title, "first_name": title, "active": true, "department": "Nursing", "updated_at": second(began - 40).to_string(),
+    }));
+    Evidence::Sighting(Box::new(Sighting { shape, fields, began: second(began), call: 0, sign, expected: false }))
+}
+
+fn hear_all(record: Option<Record>, events: &[Event], reads: bool) -> Option<Record> {
+    events.iter().fold(record, |record, event| {
+        let evidence = Evidence::Event(Box::new(event.clone()));
+        Some(decide(record, &evidence, &at(60, reads)).known.record)
+    })
+}
+
+fn shown(record: Option<&Record>) -> Option<User> {
+    record.and_then(merge::view)
+}
+
+proptest! {
+    #[test]
+    fn any_order_and_any_repetition_give_the_same_view(
+        events in prop::collection::vec(event(), 1..7),
+        shuffle in prop::collection::vec(any::<prop::sample::Index>(), 0..14),
+        reads in any::<bool>(),
+    ) {
+        let straight = hear_all(None, &events, reads);
+        let mut mixed: Vec<Event> = shuffle.iter().map(|index| index.get(&events).clone()).collect();
+        mixed.extend(events.iter().rev().cloned());
+        let mixed = hear_all(None, &mixed, reads);
+        prop_assert_eq!(shown(straight.as_ref()), shown(mixed.as_ref()));
+    }
+
+    #[test]
+    fn a_covering_read_settles_every_history(
+        events in prop::collection::vec(event(), 0..6),
+        early in 0..60_i64,
+        title in 0..9_u8,
+    ) {
+        let early = row(Shape::Listing, 7, early, Sign::Alive);
+        let late = row(Shape::Listing, title, 100, Sign::Alive);
+        let before = hear_all(Some(decide(None, &early, &at(60, true)).known.record), &events, true);
+        let read = decide(before, &late, &at(100, true));
+        prop_assert!(read.known.record.gaps.is_empty());
+        let after = hear_all(Some(read.known.record), &events, true);
+        let view = shown(after.as_ref()).expect("a user seen alive is shown");
+        prop_assert_eq!(&view.fields["job_title"], &json!(title));
+        prop_assert_eq!(view.deleted_at, None);
+    }
+
+    #[test]
+    fn a_read_is_never_undone_by_an_older_claim(events in prop::collection::vec(event(), 1..6), began in 36..60_i64) {
+        let read = decide(None, &row(Shape::Detail, 9, began, Sign::Alive), &at(60, true));
+        let after = hear_all(Some(read.known.record.clone()), &events, true);
+        let (before, after) = (shown(Some(&read.known.record)), shown(after.as_ref()));
+        prop_assert_eq!(&before.expect("shown").fields["job_title"], &after.as_ref().expect("shown").fields["job_title"]);
+        prop_assert_eq!(after.expect("shown").deleted_at, None);
+    }
+
+    #[test]
+    fn no_event_and_no_silent_row_revives(events in prop::collection::vec(event(), 0..8), began in 0..200_i64) {
+        let deleted = Event { kind: EventKind::Deleted, stamp: second(10), ..events.first().cloned().unwrap_or_else(first_event) };
+        let record = hear_all(None, &[deleted], true);
+        let record = decide(record, &row(Shape::Listing, 1, began, Sign::Silent), &at(200, true)).known.record;
+        let record = decide(Some(record), &row(Shape::Detail, 1, began, Sign::Silent), &at(200, true)).known.record;
+        let record = hear_all(Some(record), &events, true);
+        prop_assert!(shown(record.as_ref()).is_some_and(|user| user.is_deleted()));
+    }
+
+    #[test]
+    fn what_a_row_is_silent_about_stays(events in prop::collection::vec(event(), 0..6), began in 0..200_i64) {
+        let mut record = hear_all(None, &events, true);
+        let told = Sighting {
+            shape: Shape::Listing,
+            fields: fields(&json!({"uid": "E1", "phone": "+1", "shoe_size": 43})),
+            began: second(0),
+            call: 0,
+            sign: Sign::Alive,
+            expected: true,
+        };
+        record = Some(decide(record, &Evidence::Sighting(Box::new(told)), &at(200, true)).known.record);
+        let record = decide(record, &row(Shape::Listing, 3, began, Sign::Silent), &at(200, true)).known.record;
+        let view = merge::view(&record).expect("shown");
+        prop_assert_eq!(&view.fields["phone"], &json!("+1"));
+        prop_assert_eq!(&view.fields["shoe_size"], &json!(43));
+    }
+
+    #[test]
+    fn changes_add_up_to_the_view(events in prop::collection::vec(event(), 1..8), began in 0..100_i64) {
+        let mut evidence: Vec<Evidence> = events.into_iter().map(|event| Evidence::Event(Box::new(event))).collect();
+        evidence.insert(evidence.len() / 2, row(Shape::Listing, 4, began, Sign::Alive));
+        let (mut record, mut told): (Option<Record>, Option<User>) = (None, None);
+        for evidence in evidence {
+            let decision = decide(record, &evidence, &at(100, true));
+            if let Some(difference) = decision.difference {
+                for (field, old) in difference.from.iter().filter(|(field, _)| *field != "deleted_at") {
+                    let shown = told.as_ref().and_then(|user| user.fields.get(field)).cloned().unwrap_or_default();
+                    prop_assert_eq!(old, &shown);
+                }
+                told = Some((*difference.user).clone());
+            }
+            record = Some(decision.known.record);
+        }
+        let restless = |user: &mut User| user.fields.retain(|field, _| !user::RESTLESS_FIELDS.contains(&field.as_str()));
+        let mut view = shown(record.as_ref());
+        view.iter_mut().for_each(restless);
+        told.iter_mut().for_each(restless);
+        prop_assert_eq!(told, view);
+    }
+}
+
+fn first_event() -> Event {
+    Event {
+        id: "first".to_owned(),
+        kind: EventKind::Created,
+        uid: "E1".to_owned(),
+        stamp: second(0),
+        received: second(0),
+        changes: Vec::new(),
+        user: Fields::new(),
+        deleted_at: None,
+        digest: 0,
+    }
+}

@@ -1,0 +1,135 @@
+//! How a read is taken in: what it replaces, what it covers, and the gaps that it closes.
+
+use super::merge;
+use super::record::{Read, Record, Sight};
+use super::user::RESTLESS_FIELDS;
+use super::{Circumstances, Difference, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
+
+/// Fields that upstream computes: they move without any event.
+const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "certifications_count"];
+
+/// Takes an answer that shows the user into `record`; `before` is what was shown until now.
+pub(super) fn sight(record: &mut Record, before: Option<&User>, sighting: &Sighting, at: &Circumstances) -> Verdict {
+    let unexplained = record.gaps.is_empty() && record.claims.is_empty() && !sighting.expected;
+    let held = match sighting.shape {
+        Shape::Listing => &mut record.listing,
+        Shape::Detail => &mut record.detail,
+    };
+    if held.as_ref().is_some_and(|held| held.order() > (sighting.call, sighting.began)) {
+        return Verdict { outcome: Outcome::Stale, shown: Vec::new(), closed: Vec::new(), unexplained: false };
+    }
+    let mut fields = held.take().map(|held| held.fields).unwrap_or_default();
+    fields.extend(sighting.fields.iter().map(|(field, value)| (field.clone(), value.clone())));
+    *held = Some(Read { fields, began: sighting.began, call: sighting.call });
+    let covered = |happened: Timestamp| sighting.began > happened + at.rules.tolerance;
+    record.claims.retain(|field, claim| !covered(claim.by.happened()) || !sighting.fields.contains_key(field));
+    if record.life.touched.is_some_and(|(stamp, received)| covered(stamp.min(received))) && sighting.fields.contains_key("updated_at") {
+        record.life.touched = None;
+    }
+    match sighting.sign {
+        Sign::Silent => {}
+        Sign::Alive => live(record, (sighting.began, sighting.call), at),
+        Sign::Deleted if before.is_none_or(User::is_deleted) => die(record, (sighting.began, sighting.call)),
+        // Two listings alone delete nobody whom the directory holds as alive: that wants confirmations.
+        Sign::Deleted => {}
+    }
+    let closed = close(record, sighting.shape, sighting.began, at);
+    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained }
+}
+
+/// A lookup answered 404: it confirms a deletion that was announced, and by itself deletes nobody.
+pub(super) fn miss(record: &mut Record, (began, call): (Timestamp, u64), at: &Circumstances) -> Verdict {
+    let mut closed = Vec::new();
+    if merge::deleted_at(record).is_some() {
+        die(record, (began, call));
+        closed = close(record, Shape::Detail, began, at);
+    }
+    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained: false }
+}
+
+/// A pass that began after the user's newest claim arrived did not return the user: `unconfirmed_event`.
+///
+/// Nothing, when a read covers every claim or the claims are younger than the tolerance.
+pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -> Verdict {
+    let mut shown = Vec::new();
+    let reads = [&record.listing, &record.detail].into_iter().flatten().map(|read| read.began).max();
+    let is_open = |happened: Timestamp, read: Option<Timestamp>| read.is_none_or(|read| read <= happened + at.rules.tolerance);
+    let claims = record.claims.values().filter(|claim| is_open(claim.by.happened(), reads));
+    let claims = claims.map(|claim| (claim.by.received, claim.by.happened(), claim.by.event_id.clone()));
+    let sight = record.life.sight.as_ref().map(|sight| sight.began);
+    let deletion = record.life.deletion.iter().filter(|deletion| is_open(deletion.stamp.min(deletion.received), sight));
+    let deletion = deletion.map(|deletion| (deletion.received, deletion.stamp.min(deletion.received), deletion.event_id.clone()));
+    if let Some((received, happened, event_id)) = claims.chain(deletion).max()
+        && received + at.rules.tolerance < began
+    {
+        for held in record.gaps.values_mut().filter(|held| held.need == Need::Listing) {
+            held.need = Need::Any;
+        }
+        gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, &event_id), at);
+        shown.push(Reason::UnconfirmedEvent);
+    }
+    Verdict { outcome: Outcome::Applied, shown, closed: Vec::new(), unexplained: false }
+}
+
+/// Whether a difference that a listing brought was announced by no delivery: older than the tolerance, and of fields that
+/// deliveries announce.
+pub(super) fn was_missed(before: Option<&User>, sighting: &Sighting, difference: &Difference, at: &Circumstances) -> bool {
+    let settled = merge::time(&sighting.fields, "updated_at").is_some_and(|row| row + at.rules.tolerance < sighting.began);
+    let Some(before) = before else { return settled && sighting.shape == Shape::Listing };
+    let moved = difference.from.keys().any(|field| {
+        let silent = RESTLESS_FIELDS.contains(&field.as_str()) || COMPUTED_FIELDS.contains(&field.as_str());
+        !silent && before.fields.contains_key(field)
+    });
+    settled && moved && sighting.shape == Shape::Listing
+}
+
+/// The user was seen alive: deletions announced before, by more than the tolerance, are over.
+fn live(record: &mut Record, (began, call): (Timestamp, u64), at: &Circumstances) {
+    if is_outdated(record, (began, call)) {
+        return;
+    }
+    record.life.sight = Some(Sight { alive: true, began, call, deleted_at: None });
+    if record.life.deletion.as_ref().is_some_and(|deletion| began > deletion.stamp.min(deletion.received) + at.rules.tolerance) {
+        record.life.deletion = None;
+    }
+}
+
+/// The user was seen to be deleted; the time that an event told is kept.
+fn die(record: &mut Record, (began, call): (Timestamp, u64)) {
+    if is_outdated(record, (began, call)) {
+        return;
+    }
+    let deleted_at = merge::deleted_at(record);
+    record.life.sight = Some(Sight { alive: false, began, call, deleted_at });
+    record.life.deletion = None;
+}
+
+/// Whether a later read already told alive from deleted.
+fn is_outdated(record: &Record, (began, call): (Timestamp, u64)) -> bool {
+    record.life.sight.as_ref().is_some_and(|held| (held.call, held.began) > (call, began))
+}
+
+/// Closes the gaps that a read of this shape answers; the others are due when a read can.
+fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances) -> Vec<(Reason, Gap)> {
+    let told_life = record.life.sight.as_ref().map(|sight| sight.began);
+    let mut closed = Vec::new();
+    record.gaps.retain(|reason, held| {
+        let covers = |read: Timestamp| read > held.happened + at.rules.tolerance;
+        let fits = match held.need {
+            Need::Any => true,
+            Need::Listing => shape == Shape::Listing,
+            Need::Lookup => shape == Shape::Detail,
+        };
+        let answered = match reason {
+            Reason::EventAfterDelete => told_life.is_some_and(covers),
+            _ => fits && covers(began),
+        };
+        if answered {
+            closed.push((*reason, held.clone()));
+        } else {
+            held.due = gap::due(held.happened, at);
+        }
+        !answered
+    });
+    closed
+}

@@ -1,0 +1,211 @@
+//! What the directory holds of one user: the last reads, and what events say beyond them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{EventKind, Fields, Gap, Reason, Timestamp};
+
+/// One user's record: reads and claims apart, so that any order of the same evidence gives the same view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The last row of a listing.
+    #[serde(default, rename = "l", skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Read>,
+    /// The last answer to a lookup.
+    #[serde(default, rename = "d", skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Read>,
+    /// The greatest claim of each field that no read covers.
+    #[serde(default, rename = "c", skip_serializing_if = "BTreeMap::is_empty", with = "by_event")]
+    pub claims: BTreeMap<String, Claim>,
+    /// Whether the user lives, and how that is known.
+    #[serde(default, rename = "f")]
+    pub life: Life,
+    /// Open gaps, one for each reason.
+    #[serde(default, rename = "g", skip_serializing_if = "BTreeMap::is_empty")]
+    pub gaps: BTreeMap<Reason, Gap>,
+    /// The feed's cursor of this user's newest change; 0 when there is none. The change itself names the one before.
+    #[serde(default, rename = "n", skip_serializing_if = "is_zero")]
+    pub last_change: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// One REST answer about one user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Read {
+    /// The row, every field that came, unknown ones too.
+    #[serde(rename = "v")]
+    pub fields: Fields,
+    /// When the request began, in upstream's time.
+    #[serde(rename = "r")]
+    pub began: Timestamp,
+    /// Its place in the ledger of requests: orders reads among each other, whatever upstream's clock does.
+    #[serde(default, rename = "q")]
+    pub call: u64,
+}
+
+impl Read {
+    /// What decides which of two reads is the newer one.
+    #[must_use]
+    pub const fn order(&self) -> (u64, Timestamp) {
+        (self.call, self.began)
+    }
+}
+
+/// What one event says of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The value.
+    pub value: Value,
+    /// The event, shared by all that it claims.
+    pub by: Arc<Witness>,
+}
+
+/// What of an event stands behind its claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// The event's own timestamp: orders claims among each other.
+    #[serde(rename = "s")]
+    pub stamp: Timestamp,
+    /// The event's kind: orders claims of one second.
+    #[serde(rename = "k")]
+    pub rank: EventKind,
+    /// Orders what is left.
+    #[serde(rename = "h")]
+    pub digest: u64,
+    /// When it arrived, in upstream's time.
+    #[serde(rename = "r")]
+    pub received: Timestamp,
+    /// The event.
+    #[serde(rename = "e")]
+    pub event_id: String,
+}
+
+impl Witness {
+    /// What decides between two claims: the greater one stands.
+    #[must_use]
+    pub const fn order(&self) -> (Timestamp, EventKind, u64) {
+        (self.stamp, self.rank, self.digest)
+    }
+
+    /// The time a read must have begun after, by more than the tolerance, to cover what it claims.
+    #[must_use]
+    pub fn happened(&self) -> Timestamp {
+        self.stamp.min(self.received)
+    }
+}
+
+/// Claims by field, written down by event: an event names itself once, whatever it claims.
+mod by_event {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::ser::SerializeSeq as _;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    use super::{Claim, Fields, Witness};
+
+    #[derive(Serialize)]
+    struct Told<'a> {
+        #[serde(flatten)]
+        by: &'a Witness,
+        v: BTreeMap<&'a str, &'a serde_json::Value>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Held {
+        s: super::Timestamp,
+        k: super::EventKind,
+        h: u64,
+        r: super::Timestamp,
+        e: String,
+        v: Fields,
+    }
+
+    pub(super) fn serialize<S: Serializer>(claims: &BTreeMap<String, Claim>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut events: Vec<Told<'_>> = Vec::new();
+        for (field, claim) in claims {
+            match events.iter_mut().find(|told| *told.by == *claim.by) {
+                Some(told) => drop(told.v.insert(field, &claim.value)),
+                None => events.push(Told { by: &claim.by, v: BTreeMap::from([(field.as_str(), &claim.value)]) }),
+            }
+        }
+        let mut sequence = serializer.serialize_seq(Some(events.len()))?;
+        events.iter().try_for_each(|told| sequence.serialize_element(told))?;
+        sequence.end()
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Claim>, D::Error> {
+        let mut claims = BTreeMap::new();
+        for Held { s: stamp, k: rank, h: digest, r: received, e: event_id, v } in Vec::<Held>::deserialize(deserializer)? {
+            let by = Arc::new(Witness { stamp, rank, digest, received, event_id });
+            claims.extend(v.into_iter().map(|(field, value)| (field, Claim { value, by: Arc::clone(&by) })));
+        }
+        Ok(claims)
+    }
+}
+
+/// What is known of a user's life, apart from the fields: rows without a deleted marker say nothing about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// The last read that told alive from deleted.
+    #[serde(default, rename = "s", skip_serializing_if = "Option::is_none")]
+    pub sight: Option<Sight>,
+    /// The newest `deleted` event that no such read covers.
+    #[serde(default, rename = "d", skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+    /// The newest `created` event: its time is the user's until one is read, and without an upstream it may revive.
+    #[serde(default, rename = "b", skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// The newest applied event's stamp and arrival, until a read covers it: `updated_at` shows it while it is newer than the row's.
+    #[serde(default, rename = "t", skip_serializing_if = "Option::is_none")]
+    pub touched: Option<(Timestamp, Timestamp)>,
+    /// Whether any event told of this user. A user known only from listings with deleted users is not shown until it is
+    /// known whether they live.
+    #[serde(default, rename = "k")]
+    pub known: bool,
+}
+
+/// A read that told alive from deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sight {
+    /// What it told.
+    #[serde(rename = "a")]
+    pub alive: bool,
+    /// When it began, in upstream's time.
+    #[serde(rename = "r")]
+    pub began: Timestamp,
+    /// Its place in the ledger of requests.
+    #[serde(default, rename = "q")]
+    pub call: u64,
+    /// For a deleted user the time that the mirror shows.
+    #[serde(default, rename = "w", skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<String>,
+}
+
+/// What a `deleted` event says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// The event's own timestamp.
+    #[serde(rename = "s")]
+    pub stamp: Timestamp,
+    /// Decides between two of one second.
+    #[serde(rename = "h")]
+    pub digest: u64,
+    /// When it arrived, in upstream's time.
+    #[serde(rename = "r")]
+    pub received: Timestamp,
+    /// The time that the mirror shows: the event's `deleted_at`, else its timestamp.
+    #[serde(rename = "w")]
+    pub deleted_at: String,
+    /// The event.
+    #[serde(rename = "e")]
+    pub event_id: String,
+}

@@ -1,0 +1,3 @@
+//! rollcall keeps a local people directory equal to its MangoApps tenant.
+
+pub mod directory;
