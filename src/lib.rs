@@ -1,3 +1,5 @@
 //! rollcall keeps a local people directory equal to its MangoApps tenant.
 
+pub mod clock;
+pub mod config;
 pub mod directory;
