@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod storage;
 pub mod upstream;

@@ -1,0 +1,262 @@
+//! What remembers: one atomic, durable commit for each group, and reads of what is durable.
+//!
+//! Two engines, one seam: nobody outside this room asks which. A [`Batch`] is one atomic step; when [`Store::commit`]
+//! returns `Ok`, all of it is on disk for good, and only then do readers see it. After an `Err` the batch may or may not
+//! have reached the disk; readers still see none of it.
+
+pub mod entry;
+pub mod listing;
+pub mod sled;
+
+use std::path::PathBuf;
+
+pub use entry::{
+    Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser, Sweep,
+};
+pub use listing::{Counts, Due, Listing, OpenGap, Page, SortBy};
+
+use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
+
+/// Why the store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process holds the folder.
+    #[error("the store in {folder} is in use by another process: stop it, or set store.path to another folder")]
+    InUse {
+        /// The store's folder.
+        folder: PathBuf,
+    },
+    /// What is on disk cannot be trusted.
+    #[error(
+        "the store in {folder} is damaged ({what}): restore a backup into an empty folder, or move the folder away and start empty; \
+         a full sweep then brings the directory back from upstream"
+    )]
+    Damaged {
+        /// The store's folder.
+        folder: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// It cannot commit or read just now: disk full, input or output error.
+    #[error("the store in {folder} is unavailable: {what}")]
+    Unavailable {
+        /// The store's folder.
+        folder: PathBuf,
+        /// What the system said.
+        what: String,
+    },
+}
+
+/// The one seam to storage. All methods may block on disk; reads are microseconds.
+#[derive(Debug)]
+pub enum Store {
+    /// sled, embedded: one process.
+    Sled(Box<sled::Sled>),
+}
+
+/// Forwards to the engine.
+macro_rules! engine {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Sled($store) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the embedded store in `folder`, creating it where there is none. Reads what is there into the index.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Damaged`] or [`Error::Unavailable`].
+    pub fn open_sled(folder: &std::path::Path) -> Result<Self, Error> {
+        Ok(Self::Sled(Box::new(sled::Sled::open(folder)?)))
+    }
+
+    /// Makes `batch` durable, in one atomic step, then visible. One caller at a time: the writer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk did not take it; from then on every commit fails until the store is opened anew.
+    pub fn commit(&self, batch: &Batch) -> Result<(), Error> {
+        engine!(self, store => store.commit(batch))
+    }
+
+    /// One user's record.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Damaged`], as for every read here.
+    pub fn record(&self, source: &str, uid: &str) -> Result<Option<Record>, Error> {
+        engine!(self, store => store.record(source, uid))
+    }
+
+    /// What became of the delivery with this event id, if it was seen and is still remembered.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn seen(&self, source: &str, event_id: &str) -> Result<Option<SeenDelivery>, Error> {
+        engine!(self, store => store.seen(source, event_id))
+    }
+
+    /// A page of the directory.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn list(&self, source: &str, listing: &Listing) -> Result<Page, Error> {
+        engine!(self, store => store.list(source, listing))
+    }
+
+    /// The uids of the users with this e-mail, without case, live ones first, then by uid.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn by_email(&self, source: &str, email: &str) -> Result<Vec<String>, Error> {
+        engine!(self, store => store.by_email(source, email))
+    }
+
+    /// How many users there are in each state, and how many open gaps.
+    #[must_use]
+    pub fn counts(&self, source: &str) -> Counts {
+        engine!(self, store => store.counts(source))
+    }
+
+    /// The feed after `after`: at most `limit` changes in order of their cursors, of all sources.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, Error> {
+        engine!(self, store => store.changes(after, limit))
+    }
+
+    /// One change by its cursor.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn change(&self, cursor: u64) -> Result<Option<Change>, Error> {
+        engine!(self, store => store.change(cursor))
+    }
+
+    /// The newest durable change's cursor; 0 when there is none.
+    #[must_use]
+    pub fn watermark(&self) -> u64 {
+        engine!(self, store => store.watermark())
+    }
+
+    /// Deliveries, newest first: at most `limit` with a number below `before`, of one outcome where given. Duplicates are
+    /// not listed: a delivery stands once, with what became of it first.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn deliveries(&self, outcome: Option<Outcome>, before: u64, limit: usize) -> Result<Vec<Delivery>, Error> {
+        engine!(self, store => store.deliveries(outcome, before, limit))
+    }
+
+    /// The delivery with this number, its body with it where that was kept.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn delivery(&self, number: u64) -> Result<Option<Delivery>, Error> {
+        engine!(self, store => store.delivery(number))
+    }
+
+    /// Open gaps of all sources, of users and of whole sources, newest (greatest id) first: at most `limit` with an id below `before`.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn open_gaps(&self, before: u64, limit: usize) -> Result<Vec<OpenGap>, Error> {
+        engine!(self, store => store.open_gaps(before, limit))
+    }
+
+    /// Closed gaps, newest (greatest id) first: at most `limit` with an id below `before`.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn closed_gaps(&self, before: u64, limit: usize) -> Result<Vec<ClosedGap>, Error> {
+        engine!(self, store => store.closed_gaps(before, limit))
+    }
+
+    /// Users with open gaps, those due first at the top: at most `limit`.
+    #[must_use]
+    pub fn due(&self, source: &str, limit: usize) -> Vec<Due> {
+        engine!(self, store => store.due(source, limit))
+    }
+
+    /// Users with claims all of which arrived before `before` (upstream's time), in order of uid.
+    #[must_use]
+    pub fn claimed_before(&self, source: &str, before: Timestamp) -> Vec<String> {
+        engine!(self, store => store.claimed_before(source, before))
+    }
+
+    /// Live users whose details were never read, or were read before they changed (see [`crate::directory::merge::detail_stale`]),
+    /// the oldest read first, then by uid: at most `limit`.
+    #[must_use]
+    pub fn stale_details(&self, source: &str, limit: usize) -> Vec<String> {
+        engine!(self, store => store.stale_details(source, limit))
+    }
+
+    /// Users who stand in a listing with deleted users, and of whom it is not known whether they live: not shown yet.
+    #[must_use]
+    pub fn hidden(&self, source: &str) -> Vec<String> {
+        engine!(self, store => store.hidden(source))
+    }
+
+    /// What is kept of a source as a whole; the default when nothing is.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn source(&self, source: &str) -> Result<SourceState, Error> {
+        engine!(self, store => store.source(source))
+    }
+
+    /// Calls logged for a source that are younger than two hours by the clock that logged them.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn calls(&self, source: &str) -> Result<Vec<Call>, Error> {
+        engine!(self, store => store.calls(source))
+    }
+
+    /// Reconciliations, newest (greatest id) first: at most `limit` with an id below `before`.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn reconciliations(&self, before: u64, limit: usize) -> Result<Vec<Reconciliation>, Error> {
+        engine!(self, store => store.reconciliations(before, limit))
+    }
+
+    /// One reconciliation.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn reconciliation(&self, id: u64) -> Result<Option<Reconciliation>, Error> {
+        engine!(self, store => store.reconciliation(id))
+    }
+
+    /// The greatest numbers given so far.
+    #[must_use]
+    pub fn numbers(&self) -> entry::Numbers {
+        engine!(self, store => store.numbers())
+    }
+
+    /// Forgets deliveries whose `expires_at` is before `deliveries` (the time now, by the service's clock) and changes made before
+    /// `changes`, a bounded piece at a time; returns how many went: after 0 there is nothing to forget for now. Called by the
+    /// writer, between commits.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn expire(&self, deliveries: Timestamp, changes: Option<Timestamp>) -> Result<usize, Error> {
+        engine!(self, store => store.expire(deliveries, changes))
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        engine!(self, store => store.bytes())
+    }
+
+    /// Whether it can commit; else why not.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] since the commit that failed.
+    pub fn healthy(&self) -> Result<(), Error> {
+        engine!(self, store => store.healthy())
+    }
+}

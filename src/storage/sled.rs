@@ -1,0 +1,149 @@
+//! The embedded engine: sled 0.34.7 behind its guard rails.
+//!
+//! # What a commit does
+//! It writes the batch down as rows ([`draft`]), shows readers the values that those rows are about to hide ([`durable`]), applies
+//! all rows in one step, hands them to the system, syncs the file, and only then moves indexes and numbers on. Whoever
+//! reads meanwhile sees the state before; after a failure they go on seeing it.
+//!
+//! # Why rows look as they do
+//! sled's cost goes by rows, not by bytes. So a delivery has two of its own, its event id and its user's record, and what only
+//! grows (deliveries, changes) is packed, many entries a row, for each commit ([`packed`]). Gaps live in the record; a change
+//! names the user's one before, so a history needs no index. `benches/store.rs` measures it against a row for each
+//! thing. Rows stay below 4,000 bytes, because sled moves larger values into files that it never syncs ([`rows`]).
+//!
+//! # Why we sync ourselves
+//! sled's `flush` asks Linux to begin writing and syncs nothing: after a power cut, what it acknowledged is gone. Our own handle of
+//! the database file syncs it before a commit returns.
+
+mod draft;
+mod durable;
+mod expiry;
+mod folder;
+mod guard;
+mod index;
+mod keys;
+mod packed;
+mod reads;
+mod rows;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use parking_lot::{Mutex, RwLock};
+
+use self::durable::Durable;
+use self::folder::Mark;
+use super::entry::Numbers;
+use super::{Batch, Error};
+
+/// Rounds of reclamation after a commit: what a large batch leaves behind is freed a few bags at a time.
+const RECLAIM_ROUNDS: usize = 4;
+/// Deliveries or changes after which the mark is moved on.
+const MARK_EVERY: u64 = 10_000;
+
+/// The embedded store.
+pub struct Sled {
+    folder: PathBuf,
+    durable: RwLock<Durable>,
+    writer: Mutex<Writer>,
+}
+
+/// What only the one who commits needs.
+struct Writer {
+    file: File,
+    /// How far the mark says we are.
+    mark: Mark,
+    /// Deliveries below this number were looked at by the walk that forgets.
+    expired_up_to: u64,
+}
+
+impl Sled {
+    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
+        let folder::Open { rows, file, mark } = folder::open(folder)?;
+        let durable = Durable::load(rows, mark)?;
+        let writer = Writer { file, mark, expired_up_to: 0 };
+        Ok(Self { folder: folder.to_owned(), durable: RwLock::new(durable), writer: Mutex::new(writer) })
+    }
+
+    pub(super) fn commit(&self, batch: &Batch) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        self.healthy()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let rows = self.durable.read().rows.clone();
+        let draft::Draft { writes, former, users, numbers, tally, .. } = self.durable.read().draft(batch, &rows)?;
+        self.durable.write().former = former;
+        self.make_durable(&writer, writes)?;
+        let mut durable = self.durable.write();
+        durable.advance(batch, users, (numbers, tally));
+        let former = std::mem::take(&mut durable.former);
+        drop(durable);
+        drop(former);
+        (0..RECLAIM_ROUNDS).for_each(|_| crossbeam_epoch::pin().flush());
+        if numbers.delivery.max(numbers.cursor) >= writer.mark.delivery.max(writer.mark.cursor).saturating_add(MARK_EVERY) {
+            self.mark(&mut writer, numbers);
+        }
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        std::fs::metadata(self.folder.join("db")).map_or(0, |file| file.len())
+    }
+
+    pub(super) fn healthy(&self) -> Result<(), Error> {
+        match &self.durable.read().failed {
+            Some(what) => Err(Error::Unavailable { folder: self.folder.clone(), what: what.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes down how far we are. Where that is not possible, the former mark is as true as before.
+    fn mark(&self, writer: &mut Writer, numbers: Numbers) {
+        let mark = Mark { delivery: numbers.delivery, cursor: numbers.cursor };
+        match folder::write_mark(&self.folder, mark) {
+            Ok(()) => writer.mark = mark,
+            Err(error) => tracing::warn!(%error, "the store's mark could not be written"),
+        }
+    }
+
+    /// Applies rows and waits until they are on disk. A failure is final: what sled holds then is neither the old nor the new state.
+    fn make_durable(&self, writer: &Writer, writes: sled::Batch) -> Result<(), Error> {
+        let rows = self.durable.read().rows.clone();
+        let result = rows.apply(writes).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
+        if let Err(error) = &result {
+            let what = match error {
+                Error::Unavailable { what, .. } | Error::Damaged { what, .. } => what.clone(),
+                Error::InUse { .. } => error.to_string(),
+            };
+            self.durable.write().failed = Some(format!("an earlier commit failed ({what}); it must be opened anew"));
+        }
+        result.map_err(|error| match error {
+            Error::Damaged { folder, what } => Error::Unavailable { folder, what },
+            other => other,
+        })
+    }
+}
+
+impl Drop for Sled {
+    /// Every commit is on disk already; this leaves the rest of sled's own bookkeeping there too, and the mark where we are.
+    fn drop(&mut self) {
+        let (rows, numbers) = (self.durable.get_mut().rows.clone(), self.durable.get_mut().numbers);
+        let mut writer = self.writer.lock();
+        if rows.apply(sled::Batch::default()).is_err() || writer.file.sync_data().is_err() {
+            tracing::warn!("the store could not be flushed at its end; every commit is on disk nevertheless");
+        }
+        self.mark(&mut writer, numbers);
+    }
+}
+
+/// sled would print every row.
+impl fmt::Debug for Sled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sled").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! Reading: everything as of the last durable commit, whatever the writer is about.
+
+use std::cmp::Reverse;
+
+use sled::IVec;
+
+use super::durable::Durable;
+use super::packed::Packed;
+use super::{Sled, keys, stored};
+use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
+use crate::storage::entry::Numbers;
+use crate::storage::{Call, Counts, Delivery, Due, Error, Listing, OpenGap, Page, Reconciliation, SeenDelivery, SourceGap, SourceState};
+
+/// Changes are forgotten from the oldest on only.
+const HOLE: &str = "a change is missing among others";
+
+impl Sled {
+    pub(in crate::storage) fn record(&self, source: &str, uid: &str) -> Result<Option<Record>, Error> {
+        let durable = self.durable.read();
+        let value = durable.get(&keys::user(source, uid))?;
+        value.map(|value| durable.record(&value)).transpose()
+    }
+
+    pub(in crate::storage) fn seen(&self, source: &str, event_id: &str) -> Result<Option<SeenDelivery>, Error> {
+        let durable = self.durable.read();
+        let Some(value) = durable.rows.get(&keys::seen(source, event_id))? else { return Ok(None) };
+        let seen = stored::decode_seen(&value).ok_or_else(|| durable.rows.damaged("the row of an event id cannot be read"))?;
+        Ok(Some(seen).filter(|seen| seen.number <= durable.numbers.delivery))
+    }
+
+    /// Records are decoded after the lock is gone, so that a page holds no commit up for longer than its rows take to find.
+    pub(in crate::storage) fn list(&self, source: &str, listing: &Listing) -> Result<Page, Error> {
+        let durable = self.durable.read();
+        let cursor = durable.numbers.cursor;
+        let Some(index) = durable.index(source) else { return Ok(Page { users: Vec::new(), total: 0, cursor }) };
+        let (uids, total) = index.page(listing);
+        let mut rows = Vec::with_capacity(uids.len());
+        for uid in uids {
+            let value = durable.get(&keys::user(source, uid))?.ok_or_else(|| durable.rows.damaged("a user's record is missing"))?;
+            rows.push((uid.to_owned(), value));
+        }
+        let damaged = durable.rows.damaged("a user's record cannot be read");
+        drop(durable);
+        let decode = |(uid, value): (String, IVec)| Some((uid, serde_json::from_slice(&value).ok()?));
+        let users: Option<Vec<(String, Record)>> = rows.into_iter().map(decode).collect();
+        Ok(Page { users: users.ok_or(damaged)?, total, cursor })
+    }
+
+    pub(in crate::storage) fn by_email(&self, source: &str, email: &str) -> Result<Vec<String>, Error> {
+        Ok(self.durable.read().index(source).map(|index| index.by_email(email)).unwrap_or_default())
+    }
+
+    pub(in crate::storage) fn counts(&self, source: &str) -> Counts {
+        self.durable.read().index(source).map(super::index::Index::counts).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, Error> {
+        let durable = self.durable.read();
+        let (newest, mut changes) = (durable.numbers.cursor, Vec::new());
+        let first = after.saturating_add(1).max(durable.kept_from);
+        if first > newest || limit == 0 {
+            return Ok(changes);
+        }
+        let begin = durable.packed(keys::CHANGES, first)?.map_or(first, |row| row.first);
+        let mut next = first;
+        for row in durable.rows.scan(keys::between(keys::CHANGES, begin..newest.saturating_add(1)), true) {
+            let (key, value) = row?;
+            for (cursor, content) in durable.unpack(&key, value)?.entries().skip_while(|(cursor, _)| *cursor < first) {
+                if cursor > newest {
+                    return Ok(changes);
+                }
+                if cursor != next {
+                    return Err(durable.rows.damaged(HOLE));
+                }
+                next = next.saturating_add(1);
+                changes.push(durable.change(cursor, content)?);
+                if changes.len() >= limit {
+                    return Ok(changes);
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    pub(in crate::storage) fn change(&self, cursor: u64) -> Result<Option<Change>, Error> {
+        let durable = self.durable.read();
+        if cursor == 0 || cursor < durable.kept_from || cursor > durable.numbers.cursor {
+            return Ok(None);
+        }
+        let row = durable.packed(keys::CHANGES, cursor)?;
+        let content = row.as_ref().and_then(|row| row.entries().find(|(number, _)| *number == cursor));
+        let (_, content) = content.ok_or_else(|| durable.rows.damaged(HOLE))?;
+        durable.change(cursor, content).map(Some)
+    }
+
+    pub(in crate::storage) fn watermark(&self) -> u64 {
+        self.durable.read().numbers.cursor
+    }
+
+    pub(in crate::storage) fn deliveries(&self, outcome: Option<Outcome>, before: u64, limit: usize) -> Result<Vec<Delivery>, Error> {
+        let durable = self.durable.read();
+        let before = before.min(durable.numbers.delivery.saturating_add(1));
+        if outcome == Some(Outcome::Quarantined) {
+            return durable.quarantined(before, limit);
+        }
+        let mut deliveries = Vec::new();
+        for row in durable.rows.scan(keys::between(keys::DELIVERIES, 0..before), false) {
+            let (key, value) = row?;
+            let row = durable.unpack(&key, value)?;
+            if outcome.is_some_and(|outcome| row.marks & stored::mark(outcome) == 0) {
+                continue;
+            }
+            for (_, content) in row.entries().rev().filter(|(number, _)| *number < before) {
+                let delivery = durable.decode_delivery(content)?;
+                if outcome.is_none_or(|outcome| outcome == delivery.outcome) {
+                    deliveries.push(delivery);
+                }
+                if deliveries.len() >= limit {
+                    return Ok(deliveries);
+                }
+            }
+        }
+        Ok(deliveries)
+    }
+
+    pub(in crate::storage) fn delivery(&self, number: u64) -> Result<Option<Delivery>, Error> {
+        self.durable.read().delivery(number)
+    }
+
+    pub(in crate::storage) fn open_gaps(&self, before: u64, limit: usize) -> Result<Vec<OpenGap>, Error> {
+        let durable = self.durable.read();
+        let mut ids = Vec::new();
+        for (source, index) in &durable.sources {
+            ids.extend(index.open_gaps(before).take(limit).map(|(id, uid)| (id, source, uid)));
+        }
+        ids.sort_unstable_by_key(|(id, ..)| Reverse(*id));
+        ids.truncate(limit);
+        let mut gaps = Vec::with_capacity(ids.len());
+        for (id, source, uid) in ids {
+            gaps.extend(durable.open_gap(id, source, uid)?.map(|gap| OpenGap { source: source.clone(), gap }));
+        }
+        Ok(gaps)
+    }
+
+    pub(in crate::storage) fn closed_gaps(&self, before: u64, limit: usize) -> Result<Vec<ClosedGap>, Error> {
+        let durable = self.durable.read();
+        let closed = durable.newest_first(keys::GAP, before).take(limit);
+        closed.map(|value| postcard::from_bytes(&value?).map_err(|_| durable.rows.damaged("a closed gap cannot be read"))).collect()
+    }
+
+    pub(in crate::storage) fn due(&self, source: &str, limit: usize) -> Vec<Due> {
+        self.durable.read().index(source).map(|index| index.due(limit)).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn claimed_before(&self, source: &str, before: Timestamp) -> Vec<String> {
+        self.durable.read().index(source).map(|index| index.claimed_before(before)).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn stale_details(&self, source: &str, limit: usize) -> Vec<String> {
+        self.durable.read().index(source).map(|index| index.stale_details(limit)).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn hidden(&self, source: &str) -> Vec<String> {
+        self.durable.read().index(source).map(super::index::Index::hidden).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn source(&self, source: &str) -> Result<SourceState, Error> {
+        Ok(self.durable.read().index(source).map(|index| index.state.clone()).unwrap_or_default())
+    }
+
+    pub(in crate::storage) fn calls(&self, source: &str) -> Result<Vec<Call>, Error> {
+        Ok(self.durable.read().index(source).map(|index| index.calls.clone()).unwrap_or_default())
+    }
+
+    pub(in crate::storage) fn reconciliations(&self, before: u64, limit: usize) -> Result<Vec<Reconciliation>, Error> {
+        let durable = self.durable.read();
+        durable.newest_first(keys::RECONCILIATION, before).take(limit).map(|value| durable.reconciliation(&value?)).collect()
+    }
+
+    pub(in crate::storage) fn reconciliation(&self, id: u64) -> Result<Option<Reconciliation>, Error> {
+        let durable = self.durable.read();
+        let value = durable.get(&keys::numbered(keys::RECONCILIATION, id))?;
+        value.map(|value| durable.reconciliation(&value)).transpose()
+    }
+
+    pub(in crate::storage) fn numbers(&self) -> Numbers {
+        self.durable.read().numbers
+    }
+}
+
+impl Durable {
+    /// The packed row that would hold `number`: the last one that begins at or before it.
+    pub(super) fn packed(&self, kind: u8, number: u64) -> Result<Option<Packed>, Error> {
+        let row = self.rows.last(keys::numbered(kind, 0)..=keys::numbered(kind, number))?;
+        row.map(|(key, value)| self.unpack(&key, value)).transpose()
+    }
+
+    pub(super) fn unpack(&self, key: &[u8], value: IVec) -> Result<Packed, Error> {
+        let row = keys::number_of(key).and_then(|first| Packed::read(first, value));
+        row.ok_or_else(|| self.rows.damaged("a row of the log cannot be read"))
+    }
+
+    pub(super) fn decode_delivery(&self, content: &[u8]) -> Result<Delivery, Error> {
+        stored::decode_delivery(content).ok_or_else(|| self.rows.damaged("a delivery cannot be read"))
+    }
+
+    fn change(&self, cursor: u64, content: &[u8]) -> Result<Change, Error> {
+        stored::decode_change(cursor, content).ok_or_else(|| self.rows.damaged("a change cannot be read"))
+    }
+
+    fn reconciliation(&self, value: &[u8]) -> Result<Reconciliation, Error> {
+        serde_json::from_slice(value).map_err(|_| self.rows.damaged("a reconciliation cannot be read"))
+    }
+
+    fn delivery(&self, number: u64) -> Result<Option<Delivery>, Error> {
+        if number == 0 || number > self.numbers.delivery {
+            return Ok(None);
+        }
+        let Some(row) = self.packed(keys::DELIVERIES, number)? else { return Ok(None) };
+        let Some((_, content)) = row.entries().find(|(found, _)| *found == number) else { return Ok(None) };
+        let body = self.rows.get(&keys::numbered(keys::BODY, number))?.map(|body| body.to_vec());
+        Ok(Some(Delivery { body, ..self.decode_delivery(content)? }))
+    }
+
+    fn quarantined(&self, before: u64, limit: usize) -> Result<Vec<Delivery>, Error> {
+        let mut deliveries = Vec::new();
+        for row in self.rows.scan(keys::between(keys::QUARANTINED, 0..before), false).take(limit) {
+            let number = keys::number_of(&row?.0).unwrap_or_default();
+            deliveries.extend(self.delivery(number)?.map(|delivery| Delivery { body: None, ..delivery }));
+        }
+        Ok(deliveries)
+    }
+
+    /// Values below a number, the greatest first, as they stood before the commit under way.
+    fn newest_first(&self, kind: u8, before: u64) -> impl Iterator<Item = Result<IVec, Error>> {
+        let value = |row: Result<(IVec, IVec), Error>| {
+            let (key, value) = match row {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            self.former.get(key.as_ref()).map_or(Some(value), Clone::clone).map(Ok)
+        };
+        self.rows.scan(keys::between(kind, 0..before), false).filter_map(value)
+    }
+
+    fn open_gap(&self, id: u64, source: &str, uid: Option<&str>) -> Result<Option<SourceGap>, Error> {
+        let Some(uid) = uid else {
+            let mut gaps = self.index(source).into_iter().flat_map(|index| &index.state.gaps);
+            return Ok(gaps.find(|gap| gap.gap.id == id).cloned());
+        };
+        let Some(value) = self.get(&keys::user(source, uid))? else { return Ok(None) };
+        let gap = self.record(&value)?.gaps.into_iter().find(|(_, gap)| gap.id == id);
+        Ok(gap.map(|(reason, gap)| SourceGap { reason, uid: Some(uid.to_owned()), gap }))
+    }
+}

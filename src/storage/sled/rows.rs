@@ -1,0 +1,222 @@
+//! Rows with a checksum, none longer than sled keeps in its log: a longer value is cut into pieces.
+//!
+//! A row is a form byte, a CRC-32C over key, form and content, and the content. Form 1 holds a whole value; form 2 its first
+//! piece, behind the number of all pieces; form 3 a further piece.
+
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use sled::IVec;
+
+use super::guard::quietly;
+use super::keys;
+use crate::storage::Error;
+
+/// Longer values would leave sled's log for files of their own, which sled never syncs.
+pub(super) const VALUE_BYTES_MAX: usize = 4_000;
+/// What a row adds to its content.
+pub(super) const OVERHEAD_BYTES: usize = 1 + 4;
+
+const WHOLE: u8 = 1;
+const FIRST: u8 = 2;
+const FURTHER: u8 = 3;
+
+/// The tree, and the only place that reads it.
+#[derive(Clone)]
+pub(super) struct Rows {
+    tree: sled::Db,
+    folder: PathBuf,
+}
+
+/// What stands under a key: its content, and how many rows it takes.
+struct Found {
+    content: IVec,
+    pieces: u32,
+}
+
+impl Rows {
+    /// The rows of an open database.
+    pub(super) fn new(tree: sled::Db, folder: &Path) -> Self {
+        Self { tree, folder: folder.to_owned() }
+    }
+
+    /// The value at `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+        Ok(self.find(key)?.map(|found| found.content))
+    }
+
+    /// Adds a value to `batch`, at a key that holds none.
+    pub(super) fn insert(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) {
+        self.write(batch, key, value);
+    }
+
+    /// Adds a value to `batch`, at a key that may hold one; returns the former one.
+    pub(super) fn replace(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<Option<IVec>, Error> {
+        let former = self.find(key)?;
+        let pieces = self.write(batch, key, value);
+        let surplus = former.as_ref().map_or(0, |found| found.pieces);
+        (pieces..surplus).for_each(|place| batch.remove(keys::piece(key, place)));
+        Ok(former.map(|found| found.content))
+    }
+
+    /// Adds the removal of a value to `batch`.
+    pub(super) fn remove(&self, batch: &mut sled::Batch, key: &[u8]) -> Result<(), Error> {
+        let pieces = self.raw(key)?.map_or(Ok(0), |row| self.open_first(key, &row).map(|(pieces, _)| pieces))?;
+        (1..pieces).for_each(|place| batch.remove(keys::piece(key, place)));
+        batch.remove(key);
+        Ok(())
+    }
+
+    /// The rows in a range, upwards or downwards by key.
+    pub(super) fn scan(&self, range: Range<Vec<u8>>, upwards: bool) -> Scan<'_> {
+        Scan { rows: self, iter: self.tree.range(range), upwards }
+    }
+
+    /// The last row in a range.
+    pub(super) fn last(&self, range: RangeInclusive<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
+        let mut scan = Scan { rows: self, iter: self.tree.range(range), upwards: false };
+        scan.next().transpose()
+    }
+
+    /// Applies a batch in one step and hands it to the system; it is not on disk yet.
+    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
+        self.guarded(|| {
+            self.tree.apply_batch(batch)?;
+            self.tree.flush().map(|_| ())
+        })
+    }
+
+    /// That what is on disk cannot be trusted.
+    pub(super) fn damaged(&self, what: &str) -> Error {
+        Error::Damaged { folder: self.folder.clone(), what: what.to_owned() }
+    }
+
+    /// That something is not possible now.
+    pub(super) fn unavailable(&self, what: impl ToString) -> Error {
+        Error::Unavailable { folder: self.folder.clone(), what: what.to_string() }
+    }
+
+    fn find(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        let Some(row) = self.raw(key)? else { return Ok(None) };
+        let (pieces, first) = self.open_first(key, &row)?;
+        let content = if pieces == 1 { first } else { self.join(key, pieces, &first)? };
+        Ok(Some(Found { content, pieces }))
+    }
+
+    fn join(&self, key: &[u8], pieces: u32, first: &IVec) -> Result<IVec, Error> {
+        let mut value = first.to_vec();
+        for place in 1..pieces {
+            let key = keys::piece(key, place);
+            let row = self.raw(&key)?.ok_or_else(|| self.damaged("a piece of a long value is missing"))?;
+            let (form, content) = self.open(&key, &row)?;
+            if form != FURTHER {
+                return Err(self.damaged("a piece of a long value is none"));
+            }
+            value.extend_from_slice(&content);
+        }
+        Ok(value.into())
+    }
+
+    fn raw(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+        self.guarded(|| self.tree.get(key))
+    }
+
+    /// How many pieces the value at `key` has, and the first.
+    fn open_first(&self, key: &[u8], row: &IVec) -> Result<(u32, IVec), Error> {
+        let (form, content) = self.open(key, row)?;
+        match form {
+            WHOLE => Ok((1, content)),
+            FIRST => match content.first_chunk::<4>() {
+                Some(pieces) => Ok((u32::from_be_bytes(*pieces), content.subslice(4, content.len().saturating_sub(4)))),
+                None => Err(self.damaged("a row is too short")),
+            },
+            _ => Err(self.damaged("a row has an unknown form")),
+        }
+    }
+
+    /// A row's form and content, once its checksum is right.
+    fn open(&self, key: &[u8], row: &IVec) -> Result<(u8, IVec), Error> {
+        let Some((&[form, ref checksum @ ..], content)) = row.split_first_chunk::<OVERHEAD_BYTES>() else {
+            return Err(self.damaged("a row is too short"));
+        };
+        if checksum != checksum_of(key, form, content).to_le_bytes().as_slice() {
+            return Err(self.damaged("a row's checksum is wrong"));
+        }
+        Ok((form, row.subslice(OVERHEAD_BYTES, content.len())))
+    }
+
+    /// Returns how many rows the value takes.
+    fn write(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> u32 {
+        const ROOM_BYTES: usize = VALUE_BYTES_MAX - OVERHEAD_BYTES;
+        if value.len() <= ROOM_BYTES {
+            batch.insert(key, sealed(key, WHOLE, &[value]));
+            return 1;
+        }
+        let (first, rest) = value.split_at(ROOM_BYTES - 4);
+        let mut pieces = 1;
+        for piece in rest.chunks(ROOM_BYTES) {
+            let key = keys::piece(key, pieces);
+            batch.insert(key.as_slice(), sealed(&key, FURTHER, &[piece]));
+            pieces = pieces.saturating_add(1);
+        }
+        batch.insert(key, sealed(key, FIRST, &[&pieces.to_be_bytes(), first]));
+        pieces
+    }
+
+    fn guarded<T>(&self, work: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+        match quietly(work) {
+            Ok(result) => result.map_err(|error| self.translate(&error)),
+            Err(panic) => Err(self.damaged(&panic)),
+        }
+    }
+
+    fn translate(&self, error: &sled::Error) -> Error {
+        match error {
+            sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => self.damaged(&error.to_string()),
+            _ => self.unavailable(error),
+        }
+    }
+}
+
+/// Rows of a range, one after the other, each with its whole value.
+pub(super) struct Scan<'a> {
+    rows: &'a Rows,
+    iter: sled::Iter,
+    upwards: bool,
+}
+
+impl Scan<'_> {
+    fn step(&mut self) -> Result<Option<(IVec, IVec)>, Error> {
+        let (iter, upwards) = (&mut self.iter, self.upwards);
+        let next = self.rows.guarded(|| if upwards { iter.next() } else { iter.next_back() }.transpose())?;
+        let Some((key, row)) = next else { return Ok(None) };
+        let (pieces, first) = self.rows.open_first(&key, &row)?;
+        let value = if pieces == 1 { first } else { self.rows.join(&key, pieces, &first)? };
+        Ok(Some((key, value)))
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<(IVec, IVec), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+fn sealed(key: &[u8], form: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content: usize = parts.iter().map(|part| part.len()).sum();
+    let mut row = Vec::with_capacity(OVERHEAD_BYTES + content);
+    row.extend([form, 0, 0, 0, 0]);
+    parts.iter().for_each(|part| row.extend_from_slice(part));
+    let checksum = row.get(OVERHEAD_BYTES..).map_or(0, |content| checksum_of(key, form, content));
+    if let Some(place) = row.get_mut(1..OVERHEAD_BYTES) {
+        place.copy_from_slice(&checksum.to_le_bytes());
+    }
+    row
+}
+
+/// The key is part of it, so that a value that turns up under another key is noticed.
+fn checksum_of(key: &[u8], form: u8, content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(key), &[form]), content)
+}

@@ -1,0 +1,130 @@
+//! How entries are written down: users, states and reconciliations as JSON, small fixed things as postcard.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User};
+use crate::storage::entry::Numbers;
+use crate::storage::{Delivery, SeenDelivery};
+
+/// The version of this layout. Another one is refused: it is written by another rollcall.
+pub(super) const LAYOUT: u8 = 1;
+
+/// A change as it stands in the log: its place is its cursor.
+#[derive(Serialize, Deserialize)]
+struct StoredChange<'a> {
+    at: Timestamp,
+    source: &'a str,
+    uid: &'a str,
+    kind: ChangeKind,
+    cause: Cause,
+    previous: u64,
+    deleted_at: Option<&'a str>,
+    /// JSON, as the next one.
+    from: &'a str,
+    fields: &'a str,
+}
+
+pub(super) fn encode_delivery(delivery: &Delivery) -> Option<Vec<u8>> {
+    postcard::to_allocvec(delivery).ok()
+}
+
+pub(super) fn decode_delivery(content: &[u8]) -> Option<Delivery> {
+    postcard::from_bytes(content).ok()
+}
+
+pub(super) fn encode_change(change: &Change) -> Option<Vec<u8>> {
+    let from = serde_json::to_string(&change.from).ok()?;
+    let fields = serde_json::to_string(&change.user.fields).ok()?;
+    let stored = StoredChange {
+        at: change.at,
+        source: &change.source,
+        uid: &change.uid,
+        kind: change.kind,
+        cause: change.cause.clone(),
+        previous: change.previous,
+        deleted_at: change.user.deleted_at.as_deref(),
+        from: &from,
+        fields: &fields,
+    };
+    postcard::to_allocvec(&stored).ok()
+}
+
+pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
+    let StoredChange { at, source, uid, kind, cause, previous, deleted_at, from, fields } = postcard::from_bytes(content).ok()?;
+    let (source, uid) = (source.to_owned(), uid.to_owned());
+    let user = User { fields: serde_json::from_str(fields).ok()?, deleted_at: deleted_at.map(str::to_owned) };
+    Some(Change { cursor, at, source, uid, kind, from: serde_json::from_str(from).ok()?, cause, previous, user: Arc::new(user) })
+}
+
+/// 8 bytes of number, the least first, and the outcome.
+pub(super) fn encode_seen(delivery: &Delivery) -> Vec<u8> {
+    let mut content = delivery.number.to_le_bytes().to_vec();
+    content.push(mark(delivery.outcome));
+    content
+}
+
+pub(super) fn decode_seen(content: &[u8]) -> Option<SeenDelivery> {
+    let (number, rest) = content.split_first_chunk()?;
+    let outcome = Outcome::ALL.into_iter().find(|outcome| rest == [mark(*outcome)])?;
+    Some(SeenDelivery { number: u64::from_le_bytes(*number), outcome })
+}
+
+/// An outcome as one bit, so that a row of many deliveries tells in one byte which outcomes it holds.
+pub(super) const fn mark(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Applied => 1,
+        Outcome::Duplicate => 2,
+        Outcome::Stale => 4,
+        Outcome::Ignored => 8,
+        Outcome::Quarantined => 16,
+    }
+}
+
+/// All records in one number, so that one which is missing, or older than it was, is noticed when the store is opened: sled
+/// drops single writes from a damaged file without a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    records: u64,
+    checksums: u64,
+}
+
+impl Tally {
+    /// Counts a record in. The order does not matter.
+    pub(super) fn add(&mut self, key: &[u8], content: &[u8]) {
+        self.records = self.records.wrapping_add(1);
+        self.checksums = self.checksums.wrapping_add(checksum(key, content));
+    }
+
+    /// Counts a record out.
+    pub(super) fn take(&mut self, key: &[u8], content: &[u8]) {
+        self.records = self.records.wrapping_sub(1);
+        self.checksums = self.checksums.wrapping_sub(checksum(key, content));
+    }
+}
+
+fn checksum(key: &[u8], content: &[u8]) -> u64 {
+    crc32c::crc32c_append(crc32c::crc32c(key), content).into()
+}
+
+/// Eight bytes each, the least first.
+pub(super) fn encode_numbers(numbers: Numbers, tally: Tally) -> Vec<u8> {
+    let Numbers { delivery, cursor, gap, reconciliation, call } = numbers;
+    let Tally { records, checksums } = tally;
+    [delivery, cursor, gap, reconciliation, call, records, checksums].iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+pub(super) fn decode_numbers(content: &[u8]) -> Option<(Numbers, Tally)> {
+    let (numbers, rest) = content.as_chunks::<8>();
+    let &[delivery, cursor, gap, reconciliation, call, records, checksums] = numbers else { return None };
+    let number = u64::from_le_bytes;
+    let numbers = Numbers {
+        delivery: number(delivery),
+        cursor: number(cursor),
+        gap: number(gap),
+        reconciliation: number(reconciliation),
+        call: number(call),
+    };
+    rest.is_empty().then_some((numbers, Tally { records: number(records), checksums: number(checksums) }))
+}
