@@ -1,0 +1,362 @@
+//! One group of jobs on its way to one commit: each is decided against what those before it decided.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::job::{Deliver, Job, Repair, Repaired, SourceEvidence};
+use super::recent::{Recent, Who};
+use super::tenant::Tenant;
+use super::{Receipt, Refusal};
+use crate::clock::Clock;
+use crate::directory::{
+    Cause, Change, ChangeKind, Circumstances, ClosedGap, Decision, Difference, Event, EventKind, Evidence, Known, Outcome, Reason, decide,
+    gap,
+};
+use crate::storage::entry::Numbers;
+use crate::storage::{Batch, Call, Delivery, Error, RunState, SeenDelivery, SourceGap, SourceState, Store, StoredUser};
+use crate::telemetry::Metrics;
+use crate::upstream::mangoapps::delivery::Content;
+
+/// What a group needs around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The store.
+    pub store: Arc<Store>,
+    /// The sources, by name.
+    pub tenants: Arc<BTreeMap<String, Arc<Tenant>>>,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A group that is being put together.
+pub struct Group<'a> {
+    around: &'a Surroundings,
+    numbers: Numbers,
+    batch: Batch,
+    records: HashMap<Who, Arc<Known>>,
+    recent: &'a mut Recent,
+    states: BTreeMap<Arc<str>, SourceState>,
+    seen: HashMap<(Arc<str>, String), SeenDelivery>,
+    answers: Vec<Answer>,
+    tally: Tally,
+}
+
+/// What is answered once the group is durable.
+enum Answer {
+    Delivery(oneshot::Sender<Result<Receipt, Refusal>>, Receipt),
+    Repair(oneshot::Sender<Result<Repaired, Refusal>>, Box<Repaired>),
+}
+
+/// What a decision leaves to whoever asked for it.
+struct Decided {
+    outcome: Outcome,
+    closed: u64,
+    difference: Option<Difference>,
+}
+
+/// What the metrics learn once the group is durable.
+#[derive(Default)]
+struct Tally {
+    shown: Vec<(Arc<str>, Reason)>,
+    changed: Vec<(Arc<str>, ChangeKind, bool)>,
+    ended: Vec<(Arc<str>, crate::storage::Mode, RunState)>,
+}
+
+impl<'a> Group<'a> {
+    /// An empty group; its numbers follow those of the store.
+    #[must_use]
+    pub fn new(around: &'a Surroundings, recent: &'a mut Recent) -> Self {
+        Self {
+            around,
+            numbers: around.store.numbers(),
+            batch: Batch::default(),
+            records: HashMap::new(),
+            recent,
+            states: BTreeMap::new(),
+            seen: HashMap::new(),
+            answers: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Decides one job.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the whole group is refused then.
+    pub fn take(&mut self, job: Job) -> Result<(), Error> {
+        match job {
+            // Nobody waits any more: a 503 was answered, so nothing of it may happen.
+            Job::Deliver(deliver) if deliver.reply.is_closed() => Ok(()),
+            Job::Repair(repair) if repair.reply.is_closed() => Ok(()),
+            Job::Deliver(deliver) => self.deliver(*deliver),
+            Job::Repair(repair) => self.repair(*repair),
+        }
+    }
+
+    fn deliver(&mut self, deliver: Deliver) -> Result<(), Error> {
+        let Deliver { source, delivery, body, received_at, again, reply } = deliver;
+        let event = delivery.event.as_deref().and_then(EventKind::from_name);
+        let key = (Arc::clone(&source), delivery.event_id.clone());
+        let seen = match self.seen.get(&key) {
+            Some(seen) => Some(*seen),
+            None => self.around.store.seen(&source, &delivery.event_id)?,
+        };
+        if seen.is_some() && !again {
+            let receipt = Receipt { outcome: Outcome::Duplicate, event_id: delivery.event_id, event };
+            self.answers.push(Answer::Delivery(reply, receipt));
+            return Ok(());
+        }
+        let (outcome, reason, stamp) = match &delivery.content {
+            Content::Ignored => (Outcome::Ignored, None, None),
+            // Decided again and still not understood: what is kept of it stays as it is.
+            Content::Quarantined(_) if again => {
+                let receipt = Receipt { outcome: Outcome::Quarantined, event_id: delivery.event_id, event };
+                self.answers.push(Answer::Delivery(reply, receipt));
+                return Ok(());
+            }
+            Content::Quarantined(why) => {
+                self.undecodable(&source, &delivery.event_id)?;
+                (Outcome::Quarantined, Some((*why).to_owned()), None)
+            }
+            Content::Event(event) => (self.hear(&source, event)?, None, Some(event.stamp)),
+        };
+        self.numbers.delivery += 1;
+        self.seen.insert(key, SeenDelivery { number: self.numbers.delivery, outcome });
+        self.batch.deliveries.push(Delivery {
+            number: self.numbers.delivery,
+            source: source.to_string(),
+            event_id: delivery.event_id.clone(),
+            event: delivery.event,
+            uid: delivery.uid,
+            outcome,
+            reason,
+            received_at,
+            // A stamp from the future must not be replayable once its id is forgotten.
+            expires_at: stamp.map_or(received_at, |stamp| stamp.max(received_at)) + self.tenant(&source).remember_deliveries,
+            body: (outcome == Outcome::Quarantined).then(|| body.to_vec()),
+        });
+        self.answers.push(Answer::Delivery(reply, Receipt { outcome, event_id: delivery.event_id, event }));
+        Ok(())
+    }
+
+    fn hear(&mut self, source: &Arc<str>, event: &Event) -> Result<Outcome, Error> {
+        let cause = Cause::EventId(event.id.clone());
+        let evidence = Evidence::Event(Box::new(event.clone()));
+        Ok(self.decide(source, (&event.uid, &evidence), &cause)?.outcome)
+    }
+
+    fn undecodable(&mut self, source: &Arc<str>, event_id: &str) -> Result<(), Error> {
+        let at = self.at(source);
+        let gap = gap::open(Some(event_id.to_owned()), at.now, &at);
+        self.show(source, SourceEvidence { reason: Reason::Undecodable, uid: None, gap })
+    }
+
+    fn repair(&mut self, repair: Repair) -> Result<(), Error> {
+        let Repair { source, run, evidence, shown, closes, call, edit, reply } = repair;
+        let mut done = Repaired::default();
+        let mut run = run.map(|run| self.numbered(run));
+        let id = run.as_ref().map_or(0, |run| run.id);
+        for (uid, evidence) in &evidence {
+            let decision = self.decide(&source, (uid, evidence), &Cause::Reconciliation(id))?;
+            done.gaps_closed += decision.closed;
+            done.differences.extend(decision.difference.map(|difference| (uid.clone(), difference)));
+        }
+        for evidence in shown {
+            self.show(&source, evidence)?;
+        }
+        for reason in closes {
+            done.gaps_closed += self.close(&source, reason, id)?;
+        }
+        if let Some(edit) = edit {
+            edit(self.state(&source)?);
+        }
+        if let Some(endpoint) = call {
+            self.numbers.call += 1;
+            let (number, at) = (self.numbers.call, self.around.clock.now());
+            self.batch.calls.push(Call { source: source.to_string(), endpoint, number, at });
+            done.call = number;
+        }
+        if let Some(run) = &mut run {
+            run.progress.gaps_closed += done.gaps_closed;
+            run.progress.changed += done.differences.len() as u64;
+            if run.state.is_over() {
+                self.tally.ended.push((Arc::clone(&source), run.mode, run.state));
+            }
+            self.batch.reconciliations.retain(|other| other.id != run.id);
+            self.batch.reconciliations.push(run.clone());
+        }
+        done.run = run;
+        self.answers.push(Answer::Repair(reply, Box::new(done)));
+        Ok(())
+    }
+
+    /// The run with a number of its own.
+    fn numbered(&mut self, mut run: crate::storage::Reconciliation) -> crate::storage::Reconciliation {
+        if run.id == 0 {
+            self.numbers.reconciliation += 1;
+            run.id = self.numbers.reconciliation;
+        }
+        run
+    }
+
+    /// Loads, decides, and keeps the decision for the commit.
+    fn decide(&mut self, source: &Arc<str>, (uid, evidence): (&str, &Evidence), cause: &Cause) -> Result<Decided, Error> {
+        let at = self.at(source);
+        let key = (Arc::clone(source), uid.to_owned());
+        let known = match self.records.remove(&key).or_else(|| self.recent.take(&key)) {
+            Some(known) => Arc::unwrap_or_clone(known),
+            None => self.around.store.record(source, uid)?.into(),
+        };
+        let mut decision = decide(known, evidence, &at);
+        let record = &mut decision.known.record;
+        for gap in record.gaps.values_mut().filter(|gap| gap.id == 0) {
+            self.numbers.gap += 1;
+            gap.id = self.numbers.gap;
+        }
+        for (reason, gap) in &mut decision.closed {
+            if gap.id == 0 {
+                self.numbers.gap += 1;
+                gap.id = self.numbers.gap;
+            }
+            let closed_by = if let Cause::Reconciliation(id) = cause { *id } else { 0 };
+            let (uid, gap) = (Some(uid.to_owned()), gap.clone());
+            self.batch.closed.push(ClosedGap { source: source.to_string(), reason: *reason, uid, gap, closed_at: at.wall, closed_by });
+        }
+        self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(source), *reason)));
+        if let Some(difference) = &decision.difference {
+            record.last_change = self.change(source, uid, (difference, cause.clone(), record.last_change));
+        }
+        let Decision { known, outcome, closed, difference, .. } = decision;
+        self.records.insert(key, Arc::new(known));
+        Ok(Decided { outcome, closed: closed.len() as u64, difference })
+    }
+
+    fn change(&mut self, source: &Arc<str>, uid: &str, (difference, cause, previous): (&Difference, Cause, u64)) -> u64 {
+        self.numbers.cursor += 1;
+        self.tally.changed.push((Arc::clone(source), difference.kind, matches!(cause, Cause::EventId(_))));
+        self.batch.changes.push(Change {
+            cursor: self.numbers.cursor,
+            at: self.around.clock.now(),
+            source: source.to_string(),
+            uid: uid.to_owned(),
+            kind: difference.kind,
+            from: difference.from.clone(),
+            cause,
+            previous,
+            user: difference.user.clone(),
+        });
+        self.numbers.cursor
+    }
+
+    fn state(&mut self, source: &Arc<str>) -> Result<&mut SourceState, Error> {
+        match self.states.entry(Arc::clone(source)) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => Ok(entry.insert(self.around.store.source(source)?)),
+        }
+    }
+
+    /// Opens a gap of the whole source, or counts it once more.
+    fn show(&mut self, source: &Arc<str>, evidence: SourceEvidence) -> Result<(), Error> {
+        let SourceEvidence { reason, uid, mut gap } = evidence;
+        self.tally.shown.push((Arc::clone(source), reason));
+        let id = self.numbers.gap + 1;
+        let state = self.state(source)?;
+        if let Some(held) = state.gaps.iter_mut().find(|held| held.reason == reason && held.uid == uid) {
+            held.gap.count = held.gap.count.saturating_add(1);
+            held.gap.event_id = gap.event_id.or(held.gap.event_id.take());
+            held.gap.happened = held.gap.happened.max(gap.happened);
+            return Ok(());
+        }
+        (gap.id, gap.count) = (id, 1);
+        state.gaps.push(SourceGap { reason, uid, gap });
+        self.numbers.gap = id;
+        Ok(())
+    }
+
+    fn close(&mut self, source: &Arc<str>, reason: Reason, by: u64) -> Result<u64, Error> {
+        let closed_at = self.around.clock.now();
+        let state = self.state(source)?;
+        let (closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.gaps).into_iter().partition(|gap| gap.reason == reason);
+        state.gaps = open;
+        let count = closed.len() as u64;
+        let source = source.to_string();
+        self.batch.closed.extend(closed.into_iter().map(|SourceGap { reason, uid, gap }| ClosedGap {
+            source: source.clone(),
+            reason,
+            uid,
+            gap,
+            closed_at,
+            closed_by: by,
+        }));
+        Ok(count)
+    }
+
+    fn tenant(&self, source: &str) -> Arc<Tenant> {
+        // Jobs are made for configured sources only; an empty tenant would merely have no rules of its own.
+        self.around.tenants.get(source).cloned().unwrap_or_default()
+    }
+
+    fn at(&self, source: &str) -> Circumstances {
+        let tenant = self.tenant(source);
+        Circumstances { rules: tenant.rules, now: tenant.time.now(), wall: self.around.clock.now() }
+    }
+
+    /// The batch to be committed.
+    #[must_use]
+    pub fn batch(&mut self) -> &Batch {
+        self.batch.users = self
+            .records
+            .iter()
+            .map(|((source, uid), known)| StoredUser { source: source.to_string(), uid: uid.clone(), known: Arc::clone(known) })
+            .collect();
+        self.batch.sources = std::mem::take(&mut self.states).into_iter().map(|(source, state)| (source.to_string(), state)).collect();
+        &self.batch
+    }
+
+    /// Answers everyone: the group is durable.
+    pub fn succeed(self) {
+        drop(self.batch);
+        for (who, known) in self.records {
+            self.recent.put(who, known);
+        }
+        for (source, reason) in self.tally.shown {
+            self.around.metrics.gap_detected(&source, reason);
+            if let Some(tenant) = self.around.tenants.get(&*source) {
+                tenant.wake.notify_one();
+            }
+        }
+        for (source, kind, by_delivery) in self.tally.changed {
+            self.around.metrics.changed(&source, kind, by_delivery);
+        }
+        for (source, mode, state) in self.tally.ended {
+            self.around.metrics.reconciled(&source, mode, state);
+        }
+        for answer in self.answers {
+            match answer {
+                // Whoever no longer waits was told 503 and sends again: a duplicate then.
+                Answer::Delivery(reply, receipt) => drop(reply.send(Ok(receipt))),
+                Answer::Repair(reply, repaired) => drop(reply.send(Ok(*repaired))),
+            }
+        }
+    }
+
+    /// Answers everyone: the group was not taken.
+    pub fn fail(self) {
+        for answer in self.answers {
+            match answer {
+                Answer::Delivery(reply, _) => drop(reply.send(Err(Refusal::Unavailable))),
+                Answer::Repair(reply, _) => drop(reply.send(Err(Refusal::Unavailable))),
+            }
+        }
+    }
+
+    /// How many deliveries wait for the commit.
+    #[must_use]
+    pub fn deliveries(&self) -> usize {
+        self.batch.deliveries.len()
+    }
+}

@@ -1,0 +1,90 @@
+//! What the writer is asked to do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{Receipt, Refusal};
+use crate::directory::{Difference, Evidence, Gap, Reason, Timestamp};
+use crate::storage::{Endpoint, Reconciliation, SourceState};
+use crate::upstream::mangoapps::delivery::Delivery;
+
+/// One thing to be decided and committed; jobs that wait together share one commit.
+#[derive(Debug)]
+pub enum Job {
+    /// An authentic delivery.
+    Deliver(Box<Deliver>),
+    /// What a reconciler learnt or is about to do.
+    Repair(Box<Repair>),
+}
+
+/// An authentic delivery on its way to the store.
+#[derive(Debug)]
+pub struct Deliver {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// What it says.
+    pub delivery: Delivery,
+    /// The raw body, kept if it is quarantined.
+    pub body: Bytes,
+    /// When it arrived, by the service's clock.
+    pub received_at: Timestamp,
+    /// Decide it although its event id was seen: a replay of a quarantined one.
+    pub again: bool,
+    /// Where the answer goes, once it is durable.
+    pub reply: oneshot::Sender<Result<Receipt, Refusal>>,
+}
+
+/// How a repair changes what is kept of its source.
+pub type Edit = Box<dyn FnOnce(&mut SourceState) + Send>;
+
+/// What a reconciler learnt, all of it one atomic step.
+pub struct Repair {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The reconciliation that it belongs to, as it now stands; id 0 asks for a new number.
+    pub run: Option<Reconciliation>,
+    /// Evidence about users, in the order in which it was read.
+    pub evidence: Vec<(String, Evidence)>,
+    /// Gaps of the whole source that are shown.
+    pub shown: Vec<SourceEvidence>,
+    /// Gaps of the whole source that this closes.
+    pub closes: Vec<Reason>,
+    /// A call that is about to be sent.
+    pub call: Option<Endpoint>,
+    /// What changes in the source's state.
+    pub edit: Option<Edit>,
+    /// Where the answer goes, once it is durable.
+    pub reply: oneshot::Sender<Result<Repaired, Refusal>>,
+}
+
+/// A gap of a whole source is shown.
+#[derive(Debug)]
+pub struct SourceEvidence {
+    /// Why.
+    pub reason: Reason,
+    /// About whom, where it is about one user.
+    pub uid: Option<String>,
+    /// The gap, if it is a new one.
+    pub gap: Gap,
+}
+
+/// What a repair did.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// The reconciliation as it was stored.
+    pub run: Option<Reconciliation>,
+    /// The changes that the evidence made, by uid.
+    pub differences: Vec<(String, Difference)>,
+    /// How many gaps were closed.
+    pub gaps_closed: u64,
+    /// The place in the ledger of the call that was logged; 0 when there was none.
+    pub call: u64,
+}
+
+impl std::fmt::Debug for Repair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repair").field("source", &self.source).field("evidence", &self.evidence.len()).finish_non_exhaustive()
+    }
+}

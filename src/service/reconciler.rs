@@ -1,0 +1,355 @@
+//! The actor that repairs gaps: chooses what to ask upstream, asks within the budgets, and hands what it learns to the writer.
+//!
+//! It makes one call a step, for the most urgent run whose budget has room, so that a sweep of hours never keeps a leaver's
+//! lookup waiting.
+
+pub mod calls;
+pub mod lookups;
+pub mod pass;
+pub mod plan;
+pub mod run;
+pub mod sweep;
+pub mod walk;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Refusal;
+use super::job::{Edit, Job, Repair, SourceEvidence};
+use super::tenant::Tenant;
+use crate::clock::Clock;
+use crate::config::Reconcile;
+use crate::directory::{Circumstances, Reason, Timestamp, gap};
+use crate::storage::{Endpoint, Reconciliation, RunState, Store};
+use crate::telemetry::Metrics;
+use crate::upstream::budget::Ledger;
+use crate::upstream::mangoapps::client::{Client, Failure};
+
+use calls::{Sent, Step};
+use run::{Run, Work};
+
+/// Calls without a usable answer after which a run is given up.
+const FAILURES_MAX: u32 = 6;
+/// The pause after the first of them; each further one doubles it.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// The longest pause between two tries.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// After upstream refused the token, twice this until the next try; each further refusal doubles it.
+const REST_AFTER: Duration = Duration::from_secs(30);
+/// The longest rest.
+const REST_AFTER_MAX: Duration = Duration::from_secs(900);
+/// After a sweep was given up or cancelled, how long until the next one is planned.
+const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// How long an idle reconciler waits before it looks again, by the system's clock.
+const IDLE: Duration = Duration::from_millis(250);
+/// Evidence in one job, at most: a page's worth.
+const EVIDENCE_MAX: usize = 100;
+
+/// What a step asks of whoever steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is more to do at once.
+    Again,
+    /// Nothing to do for this long, by the service's clock.
+    Wait(Duration),
+}
+
+/// Why a run cannot go on just now.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The writer did not take it: the store is in trouble, or the service ends.
+    Refused,
+    /// Upstream gave no evidence.
+    Upstream(Failure),
+    /// Someone cancelled it.
+    Cancelled,
+    /// The store cannot be read.
+    Store(crate::storage::Error),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(_: Refusal) -> Self {
+        Self::Refused
+    }
+}
+
+impl From<crate::storage::Error> for Trouble {
+    fn from(error: crate::storage::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What the reconciler works with.
+#[derive(Debug)]
+pub struct Means {
+    /// The source.
+    pub tenant: Arc<Tenant>,
+    /// Its settings.
+    pub settings: Reconcile,
+    /// The store, for reading.
+    pub store: Arc<Store>,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The way to the writer.
+    pub jobs: mpsc::Sender<Job>,
+    /// The upstream.
+    pub client: Client,
+}
+
+/// The reconciler of one source.
+#[derive(Debug)]
+pub struct Reconciler {
+    means: Means,
+    asked: mpsc::Receiver<Reconciliation>,
+    bulk: Ledger,
+    lookup: Ledger,
+    runs: Vec<Run>,
+    attempts: HashMap<String, lookups::Attempt>,
+    /// When the newest complete pass began, in upstream's time.
+    passed: Option<Timestamp>,
+    /// Nothing new is planned before this, by the monotonic clock: upstream refused for good.
+    rest_until: Duration,
+    /// No sweep is planned before this, by the monotonic clock: the last one was given up or cancelled.
+    sweep_after: Duration,
+    /// How often in a row upstream refused the token.
+    refusals: u32,
+    /// Silence is not shown again before this, by the monotonic clock.
+    silent_again: Duration,
+}
+
+impl Reconciler {
+    /// A reconciler with the given budgets; `asked` brings what people ask for.
+    #[must_use]
+    pub fn new(means: Means, asked: mpsc::Receiver<Reconciliation>, (bulk, lookup): (Ledger, Ledger)) -> Self {
+        let (rest_until, sweep_after, silent_again) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Self {
+            means,
+            asked,
+            bulk,
+            lookup,
+            runs: Vec::new(),
+            attempts: HashMap::new(),
+            passed: None,
+            rest_until,
+            sweep_after,
+            refusals: 0,
+            silent_again,
+        }
+    }
+
+    /// Steps until the service ends.
+    pub async fn run(mut self) {
+        self.resume();
+        loop {
+            let wait = match self.step().await {
+                Next::Again => continue,
+                Next::Wait(span) => self.means.clock.real(span).min(IDLE),
+            };
+            let wake = Arc::clone(&self.means.tenant.wake);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wake.notified() => {}
+                asked = self.asked.recv() => match asked {
+                    Some(record) => self.accept(record),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Plans, then makes at most one call.
+    pub async fn step(&mut self) -> Next {
+        while let Ok(record) = self.asked.try_recv() {
+            self.accept(record);
+        }
+        if self.means.tenant.token_renewed.swap(false, Ordering::Relaxed) {
+            (self.rest_until, self.refusals) = (Duration::ZERO, 0);
+        }
+        self.drop_cancelled().await;
+        self.listen().await;
+        self.plan();
+        self.tell_budgets();
+        let now = self.means.clock.elapsed();
+        let ready = |run: &Run| run.not_before <= now && self.wait(run.endpoint()).is_zero();
+        let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
+        let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
+        let mut run = self.runs.swap_remove(index);
+        match self.advance(&mut run).await {
+            Ok(()) if run.record.state.is_over() => {
+                self.refusals = 0;
+                self.log_end(&run);
+            }
+            Ok(()) => {
+                (run.failures, self.refusals) = (0, 0);
+                self.runs.push(run);
+            }
+            Err(trouble) => self.troubled(run, trouble).await,
+        }
+        self.tell_budgets();
+        Next::Again
+    }
+
+    /// Ends the runs that someone cancelled while they waited.
+    async fn drop_cancelled(&mut self) {
+        let cancelled: Vec<u64> = self.means.tenant.cancelled.lock().iter().copied().collect();
+        for id in cancelled {
+            match self.runs.iter().position(|run| run.record.id == id) {
+                Some(index) => {
+                    let run = self.runs.swap_remove(index);
+                    self.troubled(run, Trouble::Cancelled).await;
+                }
+                None => drop(self.means.tenant.cancelled.lock().remove(&id)),
+            }
+        }
+    }
+
+    /// Opens `silence` when no authentic delivery came for too long, once in that time.
+    async fn listen(&mut self) {
+        if !self.is_silent() || self.means.clock.elapsed() < self.silent_again {
+            return;
+        }
+        self.silent_again = self.means.clock.elapsed() + self.means.settings.silence_after;
+        let at = self.at();
+        let shown = vec![SourceEvidence { reason: Reason::Silence, uid: None, gap: gap::open(None, at.now, &at) }];
+        let (reply, answer) = oneshot::channel();
+        if self.send(Repair { shown, ..self.nothing(reply) }).await.is_ok() {
+            // A store in trouble is told elsewhere; silence shows itself again.
+            drop(answer.await);
+        }
+    }
+
+    /// Whether no authentic delivery came for `silence_after`, nor since the process began.
+    fn is_silent(&self) -> bool {
+        let after = self.means.settings.silence_after;
+        let last = self.means.tenant.counters.last_delivery();
+        !after.is_zero() && self.means.clock.elapsed() > after && last.is_none_or(|last| self.means.clock.now().since(last) > after)
+    }
+
+    /// One call of one run, and what follows from its answer.
+    async fn advance(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        self.begin(run).await?;
+        match &mut run.work {
+            Work::Sweep(_) => self.sweep(run).await,
+            Work::Pass(_) => self.pass(run).await,
+            Work::Lookups(_) => self.look_up(run).await,
+        }
+    }
+
+    async fn begin(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        if run.record.state == RunState::Running {
+            return Ok(());
+        }
+        run.record.state = RunState::Running;
+        run.record.started_at = run.record.started_at.or_else(|| Some(self.means.clock.now()));
+        self.commit(run, Step::default()).await?;
+        tracing::info!(
+            source = %self.means.tenant.name, id = run.record.id, mode = run.record.mode.name(), reasons = run.record.reasons.join(","),
+            "reconciliation runs"
+        );
+        Ok(())
+    }
+
+    /// What becomes of a run whose step brought nothing.
+    async fn troubled(&mut self, mut run: Run, trouble: Trouble) {
+        let now = self.means.clock.elapsed();
+        run.failures += 1;
+        let pause = RETRY_AFTER.saturating_mul(1 << run.failures.min(10)).min(RETRY_AFTER_MAX);
+        let (message, over) = match &trouble {
+            Trouble::Cancelled => {
+                self.means.tenant.cancelled.lock().remove(&run.record.id);
+                // What was cancelled is not planned again at once.
+                if matches!(run.work, Work::Sweep(_)) {
+                    self.sweep_after = now + SWEEP_AGAIN_AFTER;
+                } else if !run.was_asked() {
+                    self.rest_until = self.rest_until.max(now + REST_AFTER);
+                }
+                return self.finish(run, (RunState::Cancelled, None)).await;
+            }
+            Trouble::Refused => ("the store does not take anything at the moment".to_owned(), false),
+            Trouble::Store(error) => (error.to_string(), false),
+            Trouble::Upstream(failure @ Failure::Limited { .. }) => (failure.to_string(), false),
+            Trouble::Upstream(failure @ (Failure::Unauthorized | Failure::Forbidden)) => {
+                self.refusals += 1;
+                self.rest_until = now + REST_AFTER.saturating_mul(1 << self.refusals.min(5)).min(REST_AFTER_MAX);
+                (failure.to_string(), true)
+            }
+            Trouble::Upstream(failure) => (failure.to_string(), run.failures >= FAILURES_MAX),
+        };
+        tracing::warn!(source = %self.means.tenant.name, id = run.record.id, %message, "reconciliation met trouble");
+        run.not_before = now + pause;
+        if over {
+            self.rest_until = self.rest_until.max(now + pause);
+            return self.finish(run, (RunState::Failed, Some(message))).await;
+        }
+        run.record.message = Some(message);
+        run.record.state = RunState::Waiting;
+        self.runs.push(run);
+    }
+
+    /// Ends a run; the record is stored if the store takes it.
+    async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
+        let closes = self.answered_by(&run);
+        (run.record.state, run.record.message) = (state, message);
+        run.record.finished_at = Some(self.means.clock.now());
+        if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {
+            self.log_end(&run);
+        } else {
+            tracing::warn!(source = %self.means.tenant.name, id = run.record.id, "the end of a reconciliation could not be stored");
+        }
+    }
+
+    /// Logs how a run ended.
+    fn log_end(&self, run: &Run) {
+        let Reconciliation { id, state, progress, .. } = &run.record;
+        tracing::info!(
+            source = %self.means.tenant.name, id, state = state.name(), calls = progress.calls, rows = progress.rows, changed = progress.changed,
+            gaps_closed = progress.gaps_closed, "reconciliation ended"
+        );
+    }
+
+    /// Someone asked for this: it is stored already.
+    fn accept(&mut self, record: Reconciliation) {
+        if record.state.is_over() || self.runs.iter().any(|run| run.record.id == record.id) {
+            return;
+        }
+        self.runs.push(self.as_run(record));
+    }
+
+    /// How long until a call of this kind may be sent.
+    fn wait(&self, endpoint: Endpoint) -> Duration {
+        self.ledger(endpoint).wait(self.means.clock.elapsed())
+    }
+
+    const fn ledger(&self, endpoint: Endpoint) -> &Ledger {
+        match endpoint {
+            Endpoint::Bulk => &self.bulk,
+            Endpoint::Lookup => &self.lookup,
+        }
+    }
+
+    const fn ledger_mut(&mut self, endpoint: Endpoint) -> &mut Ledger {
+        match endpoint {
+            Endpoint::Bulk => &mut self.bulk,
+            Endpoint::Lookup => &mut self.lookup,
+        }
+    }
+
+    fn tell_budgets(&self) {
+        let now = self.means.clock.elapsed();
+        for endpoint in Endpoint::ALL {
+            let remaining = self.ledger(endpoint).remaining(now);
+            self.means.tenant.budgets.set(endpoint, remaining);
+            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, remaining);
+        }
+    }
+
+    fn at(&self) -> Circumstances {
+        Circumstances { rules: self.means.tenant.rules, now: self.means.tenant.time.now(), wall: self.means.clock.now() }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a step exchanges: calls with upstream, evidence with the writer.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::run::Run;
+use super::{Reconciler, Trouble};
+use crate::directory::{Evidence, Reason, Timestamp, change, decide};
+use crate::service::Refusal;
+use crate::service::job::{Edit, Job, Repair, Repaired, SourceEvidence};
+use crate::storage::{Endpoint, RunState};
+use crate::upstream::mangoapps::client::{Answer, Failure};
+
+/// Differences that a dry run shows, at most.
+const DIFFERENCES_MAX: usize = 1000;
+
+/// A call that is about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sent {
+    /// When, in upstream's time.
+    pub began: Timestamp,
+    /// Its place in the ledger of requests.
+    pub call: u64,
+}
+
+/// What one step of a run commits.
+#[derive(Default)]
+pub struct Step {
+    /// Evidence about users, in the order in which it was read.
+    pub evidence: Vec<(String, Evidence)>,
+    /// Gaps of the whole source that it shows.
+    pub shown: Vec<SourceEvidence>,
+    /// Gaps of the whole source that it closes.
+    pub closes: Vec<Reason>,
+    /// What changes in the source's state.
+    pub edit: Option<Edit>,
+}
+
+impl Reconciler {
+    /// Logs a call durably before it is sent, and notes it in the budget.
+    pub(super) async fn reserve(&mut self, endpoint: Endpoint) -> Result<Sent, Trouble> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Repair { call: Some(endpoint), ..self.nothing(reply) }).await?;
+        let call = answer.await.map_err(|_| Trouble::Refused)??.call;
+        let now = self.means.clock.elapsed();
+        self.ledger_mut(endpoint).note(now);
+        Ok(Sent { began: self.means.tenant.time.now(), call })
+    }
+
+    /// What an answer tells apart from its content: the status, upstream's time, the limit.
+    pub(super) fn observe<T>(&mut self, endpoint: Endpoint, answer: Answer<T>) -> Result<T, Trouble> {
+        self.means.metrics.upstream_answered(&self.means.tenant.name, endpoint, answer.status);
+        if let Some(date) = answer.date {
+            self.means.tenant.time.learn(date);
+        }
+        if let Err(Failure::Limited { retry_after }) = &answer.result {
+            let now = self.means.clock.elapsed();
+            self.ledger_mut(endpoint).refused(now, *retry_after);
+        }
+        answer.result.map_err(Trouble::Upstream)
+    }
+
+    /// Commits what a step learnt, with the run as it now stands. A dry run only shows what would differ.
+    pub(super) async fn commit(&mut self, run: &mut Run, step: Step) -> Result<Repaired, Trouble> {
+        let Step { evidence, shown, closes, edit } = step;
+        if run.record.state != RunState::Cancelled && self.means.tenant.cancelled.lock().contains(&run.record.id) {
+            return Err(Trouble::Cancelled);
+        }
+        let (evidence, edit) = if run.record.dry_run {
+            self.preview(run, &evidence)?;
+            (Vec::new(), None)
+        } else {
+            (evidence, edit)
+        };
+        let (reply, answer) = oneshot::channel();
+        let record = Some(run.record.clone());
+        self.send(Repair { run: record, evidence, shown, closes, edit, ..self.nothing(reply) }).await?;
+        let repaired = answer.await.map_err(|_| Trouble::Refused)??;
+        if let Some(record) = &repaired.run {
+            run.record = record.clone();
+        }
+        Ok(repaired)
+    }
+
+    pub(super) async fn send(&self, repair: Repair) -> Result<(), Trouble> {
+        self.means.jobs.send(Job::Repair(Box::new(repair))).await.map_err(|_| Trouble::Refused)
+    }
+
+    pub(super) fn nothing(&self, reply: oneshot::Sender<Result<Repaired, Refusal>>) -> Repair {
+        let source = Arc::clone(&self.means.tenant.name);
+        Repair { source, run: None, evidence: Vec::new(), shown: Vec::new(), closes: Vec::new(), call: None, edit: None, reply }
+    }
+
+    /// Decides without committing, and notes the differences in the run.
+    fn preview(&self, run: &mut Run, evidence: &[(String, Evidence)]) -> Result<(), Trouble> {
+        let at = self.at();
+        for (uid, evidence) in evidence {
+            let decision = decide(self.means.store.record(&self.means.tenant.name, uid)?, evidence, &at);
+            let Some(difference) = decision.difference else { continue };
+            run.record.progress.changed += 1;
+            if run.record.differences.len() < DIFFERENCES_MAX {
+                let to = |field: &String| change::value_now(&difference.user, field);
+                let fields: serde_json::Map<_, _> = difference
+                    .from
+                    .iter()
+                    .map(|(field, from)| (field.clone(), serde_json::json!({"from": from, "to": to(field)})))
+                    .collect();
+                let shown = serde_json::json!({"uid": uid, "kind": difference.kind.name(), "fields": fields});
+                run.record.differences.push(shown);
+            }
+        }
+        Ok(())
+    }
+}

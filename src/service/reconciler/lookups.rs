@@ -1,0 +1,154 @@
+//! Looking single users up.
+
+use std::time::Duration;
+
+use super::run::{Run, Urgency, Work};
+use super::{Reconciler, Sent, Step, Trouble};
+use crate::directory::{Evidence, Shape, Sighting, Sign, merge};
+use crate::storage::{Endpoint, RunState};
+use crate::upstream::mangoapps::client::{Failure, Lookup};
+
+/// Users of whom it is remembered when they were last looked up.
+const ATTEMPTS_MAX: usize = 20_000;
+/// The longest pause between two lookups of one user who stays in doubt.
+const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// When a user may be looked up again.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Lookups that left something open, in a row.
+    count: u32,
+    /// Not before this, by the monotonic clock.
+    not_before: Duration,
+}
+
+impl Reconciler {
+    /// Looks the next user of the run up.
+    pub(super) async fn look_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        let Work::Lookups(queue) = &mut run.work else { return Ok(()) };
+        if run.urgency == Urgency::Background
+            && let Some(wanted) = self.wanted()
+        {
+            // Someone just asked for this user: the others have waited for days, and can wait a little longer.
+            queue.retain(|uid| *uid != wanted);
+            queue.push_front(wanted);
+        }
+        let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
+        let sent = self.reserve(Endpoint::Lookup).await?;
+        let answer = self.means.client.lookup(&uid).await;
+        run.record.progress.calls += 1;
+        run.record.message = None;
+        let found = match self.observe(Endpoint::Lookup, answer) {
+            Err(Trouble::Upstream(failure)) => return Err(self.set_aside(run, &uid, failure)),
+            found => found?,
+        };
+        let probe = self.probe(&uid, &found)?;
+        if matches!(found, Lookup::Found(_)) {
+            self.plan_probe(&uid)?;
+        }
+        let evidence = self.evidence(run, found, sent);
+        if let Work::Lookups(queue) = &mut run.work {
+            queue.pop_front();
+        }
+        let edit: Option<super::Edit> =
+            probe.map(|hidden| -> super::Edit { Box::new(move |state| state.lookups_hide_deleted = Some(hidden)) });
+        self.commit(run, Step { evidence: vec![(uid.clone(), evidence)], edit, ..Step::default() }).await?;
+        self.attempted(&uid)?;
+        match &run.work {
+            Work::Lookups(queue) if queue.is_empty() => self.looked_up(run).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the others go first: an answer that is unusable for one user must not keep them from theirs.
+    fn set_aside(&mut self, run: &mut Run, uid: &str, failure: Failure) -> Trouble {
+        if matches!(failure, Failure::Status(_) | Failure::Unusable(_))
+            && let Work::Lookups(queue) = &mut run.work
+        {
+            queue.rotate_left(1);
+            if let Err(trouble) = self.attempted(uid) {
+                return trouble;
+            }
+        }
+        Trouble::Upstream(failure)
+    }
+
+    async fn looked_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        run.record.state = RunState::Done;
+        run.record.finished_at = Some(self.means.clock.now());
+        let closes = self.answered_by(run);
+        self.commit(run, Step { closes, ..Step::default() }).await.map(drop)
+    }
+
+    fn evidence(&self, run: &mut Run, found: Lookup, Sent { began, call }: Sent) -> Evidence {
+        match found {
+            Lookup::Found(fields) => {
+                run.record.progress.rows += 1;
+                // Where lookups might show deleted users as well, being found says nothing about life.
+                let sign = if self.lookups_hide_deleted() == Some(true) { Sign::Alive } else { Sign::Silent };
+                Evidence::Sighting(Box::new(Sighting { shape: Shape::Detail, fields, began, call, sign, expected: true }))
+            }
+            Lookup::NotFound => Evidence::Absence(began, call),
+        }
+    }
+
+    fn lookups_hide_deleted(&self) -> Option<bool> {
+        self.means.store.source(&self.means.tenant.name).ok().and_then(|state| state.lookups_hide_deleted)
+    }
+
+    /// A user who was seen to be deleted shows whether lookups hide deleted users; `None` when nothing new was learnt.
+    fn probe(&self, uid: &str, found: &Lookup) -> Result<Option<bool>, Trouble> {
+        if self.lookups_hide_deleted().is_some() {
+            return Ok(None);
+        }
+        let record = self.means.store.record(&self.means.tenant.name, uid)?;
+        let seen_deleted = record.and_then(|record| record.life.sight).is_some_and(|sight| !sight.alive);
+        Ok(seen_deleted.then_some(matches!(found, Lookup::NotFound)))
+    }
+
+    /// An answer shows a user who is not held as alive: whether it says anything about life depends on what lookups do with
+    /// deleted users, so one who was seen to be deleted is asked for. Only then: with nobody in doubt it costs a call for nothing.
+    fn plan_probe(&mut self, uid: &str) -> Result<(), Trouble> {
+        let state = self.means.store.source(&self.means.tenant.name)?;
+        let record = self.means.store.record(&self.means.tenant.name, uid)?;
+        let in_doubt = record.as_ref().and_then(merge::view).is_none_or(|user| user.is_deleted());
+        if let (None, true, Some(gone)) = (state.lookups_hide_deleted, in_doubt, state.seen_deleted)
+            && gone != uid
+            && self.may_look_up(&gone)
+        {
+            self.plan_lookup(gone, "probe");
+        }
+        Ok(())
+    }
+
+    /// The next user whose details someone asked for.
+    pub(super) fn wanted(&self) -> Option<String> {
+        std::iter::from_fn(|| self.means.tenant.wanted.pop()).find(|uid| self.may_look_up(uid))
+    }
+
+    /// Whether the user was not looked up too recently.
+    pub(super) fn may_look_up(&self, uid: &str) -> bool {
+        self.attempts.get(uid).is_none_or(|attempt| attempt.not_before <= self.means.clock.elapsed())
+    }
+
+    /// Notes a lookup: the next one waits, longer each time that something stays open.
+    fn attempted(&mut self, uid: &str) -> Result<(), Trouble> {
+        let record = self.means.store.record(&self.means.tenant.name, uid)?;
+        let open = record.is_some_and(|record| !record.gaps.is_empty() || merge::detail_stale(&record));
+        let (now, interval) = (self.means.clock.elapsed(), self.means.settings.lookup_interval);
+        let count = if open { self.attempts.get(uid).map_or(0, |attempt| attempt.count) + 1 } else { 0 };
+        let pause = match count {
+            0 => interval,
+            count => interval.max(Duration::from_secs(1)).saturating_mul(1 << count.min(12)).min(PAUSE_MAX.max(interval)),
+        };
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts.retain(|_, attempt| attempt.not_before > now);
+        }
+        if !pause.is_zero() && self.attempts.len() < ATTEMPTS_MAX {
+            self.attempts.insert(uid.to_owned(), Attempt { count, not_before: now + pause });
+        } else {
+            self.attempts.remove(uid);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! What to ask upstream next: by due gaps, by schedule, by what is left of the budgets.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Reconciler;
+use super::run::{self, Run, SweepWork, Urgency, Work};
+use crate::directory::{Need, Reason, Timestamp};
+use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState};
+
+/// From this many users on a page of a listing costs less than their lookups.
+const PASS_FROM_USERS: usize = 4;
+/// Users of one run of lookups, at most.
+const LOOKUPS_MAX: usize = 100;
+/// Due users that are looked at in one plan.
+const DUE_MAX: usize = 1000;
+/// Users of one background run: it ends soon, so that its changes have a cause that tells when.
+const BACKGROUND_MAX: usize = 25;
+
+impl Reconciler {
+    /// Takes up what was under way when the last process ended.
+    pub(super) fn resume(&mut self) {
+        let Ok(newest) = self.means.store.reconciliations(u64::MAX, DUE_MAX) else { return };
+        let ours = |record: &Reconciliation| *record.source == *self.means.tenant.name && !record.state.is_over();
+        let open: Vec<_> = newest.into_iter().filter(ours).collect();
+        for mut record in open {
+            record.state = RunState::Waiting;
+            if record.mode == Mode::Lookup && record.uid.is_none() {
+                record.message = Some("the service was restarted; what is still open is planned anew".to_owned());
+            }
+            let run = self.as_run(record);
+            self.runs.push(run);
+        }
+    }
+
+    /// A stored record as a run; a sweep goes on at the page where it was.
+    pub(super) fn as_run(&self, record: Reconciliation) -> Run {
+        let (work, urgency) = match (record.mode, record.uid.clone()) {
+            (Mode::Lookup, uid) => (Work::Lookups(uid.into_iter().collect()), Urgency::AskedLookup),
+            (Mode::Incremental, _) => match self.new_pass() {
+                Some(pass) => (Work::Pass(Box::new(pass)), Urgency::AskedPass),
+                None => (Work::Sweep(self.new_sweep().into()), Urgency::AskedPass),
+            },
+            (Mode::Full, _) => (Work::Sweep(self.resumed_sweep(&record).into()), Urgency::Sweep),
+        };
+        Run::new(record, work, urgency)
+    }
+
+    fn resumed_sweep(&self, record: &Reconciliation) -> SweepWork {
+        let state = self.means.store.source(&self.means.tenant.name).ok().and_then(|state| state.sweep);
+        match state.filter(|state| state.reconciliation == record.id && record.id != 0) {
+            // The count of deleted users is asked again by reading the live listing's last page again.
+            Some(state) => SweepWork { state, ..SweepWork::default() },
+            None => self.new_sweep(),
+        }
+    }
+
+    /// Adds the runs that are due and not under way.
+    pub(super) fn plan(&mut self) {
+        if self.means.clock.elapsed() < self.rest_until {
+            return;
+        }
+        self.plan_sweep();
+        self.plan_repairs();
+        self.plan_source_repairs();
+        self.plan_pass();
+        self.plan_details();
+    }
+
+    fn plan_sweep(&mut self) {
+        if self.means.clock.elapsed() < self.sweep_after || self.runs.iter().any(|run| matches!(run.work, Work::Sweep(_))) {
+            return;
+        }
+        let Ok(state) = self.means.store.source(&self.means.tenant.name) else { return };
+        let every = self.means.settings.full_every;
+        match state.swept_at {
+            None => self.start(Mode::Full, Work::Sweep(self.new_sweep().into()), (Urgency::Sweep, vec![Reason::InitialLoad.name()])),
+            Some(swept) if is_over(swept, every, self.means.clock.now()) => {
+                self.start(Mode::Full, Work::Sweep(self.new_sweep().into()), (Urgency::Scheduled, vec!["schedule"]));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Gaps that are due: a pass where one page costs less than their lookups, else lookups.
+    fn plan_repairs(&mut self) {
+        let now = self.means.tenant.time.now();
+        let due: Vec<Due> = self.means.store.due(&self.means.tenant.name, DUE_MAX).into_iter().filter(|user| user.due <= now).collect();
+        if due.is_empty() {
+            return;
+        }
+        let swept = self.means.store.source(&self.means.tenant.name).is_ok_and(|state| state.cursor.is_some());
+        let (by_pass, by_lookup): (Vec<&Due>, Vec<&Due>) = due.iter().partition(|user| self.fits_a_pass(user));
+        let only_listings = by_pass.iter().any(|user| user.gaps.iter().any(|(_, need, _)| *need == Need::Listing));
+        let passing = self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)));
+        let mut single = by_lookup;
+        if only_listings || by_pass.len() >= PASS_FROM_USERS {
+            // Before the first sweep is over, its pages close these gaps.
+            if swept
+                && !passing
+                && let Some(pass) = self.new_pass()
+            {
+                let reasons = reasons(&by_pass);
+                self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Repair, reasons));
+            }
+        } else {
+            single.extend(by_pass);
+        }
+        self.plan_lookups(&single);
+    }
+
+    /// Whether a pass may close this user's gaps: none wants a lookup, and no pass has tried already.
+    fn fits_a_pass(&self, user: &Due) -> bool {
+        let tolerance = self.means.settings.tolerance;
+        user.gaps.iter().all(|(_, need, happened)| {
+            let tried = self.passed.is_some_and(|passed| passed > *happened + tolerance);
+            *need != Need::Lookup && !tried
+        })
+    }
+
+    /// Gaps of the whole source that a pass closes, if it begins after them.
+    fn plan_source_repairs(&mut self) {
+        let Ok(state) = self.means.store.source(&self.means.tenant.name) else { return };
+        let now = self.means.tenant.time.now();
+        let due = state.gaps.iter().any(|gap| gap.reason == Reason::Undecodable && gap.gap.due <= now);
+        if due
+            && !self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)))
+            && let Some(pass) = self.new_pass()
+        {
+            self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Repair, vec![Reason::Undecodable.name()]));
+        }
+    }
+
+    fn plan_lookups(&mut self, users: &[&Due]) {
+        if self.runs.iter().any(|run| run.urgency == Urgency::Repair && matches!(run.work, Work::Lookups(_))) {
+            return;
+        }
+        let remaining = self.lookup.remaining(self.means.clock.elapsed());
+        let reserve = self.reserve_share();
+        let allowed: Vec<&&Due> =
+            users.iter().filter(|user| self.may_look_up(&user.uid) && (is_urgent(user) || remaining > reserve)).collect();
+        // Who may wrongly be active or wrongly be there goes first.
+        let (urgent, others): (Vec<&Due>, Vec<&Due>) = allowed.into_iter().copied().partition(|user| is_urgent(user));
+        let chosen: Vec<&Due> = urgent.into_iter().chain(others).take(LOOKUPS_MAX).collect();
+        if !chosen.is_empty() {
+            let queue: VecDeque<String> = chosen.iter().map(|user| user.uid.clone()).collect();
+            self.start(Mode::Lookup, Work::Lookups(queue), (Urgency::Repair, reasons(&chosen)));
+        }
+    }
+
+    /// Lookups that are kept for what cannot wait: a third.
+    fn reserve_share(&self) -> u32 {
+        self.means.tenant.budgets.capacity(Endpoint::Lookup) / 3
+    }
+
+    fn plan_pass(&mut self) {
+        let Ok(state) = self.means.store.source(&self.means.tenant.name) else { return };
+        if state.cursor.is_none() || self.runs.iter().any(|run| matches!(run.work, Work::Pass(_) | Work::Sweep(_))) {
+            return;
+        }
+        let settings = &self.means.settings;
+        let silent = self.is_silent();
+        let every = if silent && !settings.degraded_every.is_zero() { settings.degraded_every } else { settings.incremental_every };
+        if is_over(state.passed_at.unwrap_or_default(), every, self.means.clock.now())
+            && let Some(pass) = self.new_pass()
+        {
+            let reason = if silent { Reason::Silence.name() } else { "schedule" };
+            self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Scheduled, vec![reason]));
+        }
+    }
+
+    /// Details that only a lookup carries, with what repairs leave over: asked for first, then the oldest.
+    fn plan_details(&mut self) {
+        if !self.means.settings.details_in_background || self.runs.iter().any(|run| matches!(run.work, Work::Lookups(_))) {
+            return;
+        }
+        let remaining = self.lookup.remaining(self.means.clock.elapsed());
+        // A third is for what cannot wait, a third for other repairs: details take the rest.
+        if remaining <= 2 * self.reserve_share() {
+            return;
+        }
+        let mut queue: VecDeque<String> = VecDeque::new();
+        queue.extend(self.wanted());
+        for uid in self.means.store.stale_details(&self.means.tenant.name, DUE_MAX) {
+            if queue.len() >= BACKGROUND_MAX {
+                break;
+            }
+            if self.may_look_up(&uid) && !queue.contains(&uid) {
+                queue.push_back(uid);
+            }
+        }
+        if !queue.is_empty() {
+            self.start(Mode::Lookup, Work::Lookups(queue), (Urgency::Background, vec!["details"]));
+        }
+    }
+
+    /// Looks one user up as soon as the budget has room.
+    pub(super) fn plan_lookup(&mut self, uid: String, reason: &'static str) {
+        self.start(Mode::Lookup, Work::Lookups(VecDeque::from([uid])), (Urgency::Repair, vec![reason]));
+    }
+
+    fn start(&mut self, mode: Mode, work: Work, (urgency, reasons): (Urgency, Vec<&'static str>)) {
+        let reasons = reasons.into_iter().map(str::to_owned).collect();
+        let record = run::record(&self.means.tenant.name, mode, reasons, self.means.clock.now());
+        self.runs.push(Run::new(record, work, urgency));
+    }
+}
+
+/// Whether a schedule's time has come; each time a little earlier or later, so that many services do not ask at once.
+fn is_over(last: Timestamp, every: Duration, now: Timestamp) -> bool {
+    let jitter = u32::try_from(last.as_millis().rem_euclid(101)).unwrap_or(0);
+    let every = every.saturating_mul(950 + jitter).checked_div(1000).unwrap_or(every);
+    !every.is_zero() && now >= last + every
+}
+
+/// Whether someone may wrongly be active, or wrongly be there.
+fn is_urgent(user: &Due) -> bool {
+    use Reason::{EventAfterDelete, SameSecond, StatusContradiction, UnknownUser};
+    user.gaps.iter().any(|(reason, _, _)| matches!(reason, UnknownUser | StatusContradiction | SameSecond | EventAfterDelete))
+}
+
+/// The reasons of these users' gaps, each once.
+fn reasons(users: &[&Due]) -> Vec<&'static str> {
+    let mut reasons: Vec<&'static str> = users.iter().flat_map(|user| &user.gaps).map(|(reason, _, _)| reason.name()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    reasons
+}

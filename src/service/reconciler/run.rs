@@ -1,0 +1,123 @@
+//! A reconciliation on its way: what it is about to ask, and how urgent it is.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::directory::{Reason, Timestamp};
+use crate::storage::{Endpoint, Mode, Progress, Reconciliation, RunState, Sweep};
+
+use super::walk::Walk;
+
+/// Which runs go first. The order of the variants is the order of urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Someone asked for one user.
+    AskedLookup,
+    /// Someone asked for a pass.
+    AskedPass,
+    /// Gaps are due.
+    Repair,
+    /// Someone asked for a sweep, or the source was never swept.
+    Sweep,
+    /// The schedule says so.
+    Scheduled,
+    /// Details that only a lookup carries.
+    Background,
+}
+
+/// What a run does next.
+#[derive(Debug)]
+pub enum Work {
+    /// Reads the whole listing.
+    Sweep(Box<SweepWork>),
+    /// Reads what was updated since the cursor.
+    Pass(Box<Pass>),
+    /// Looks single users up.
+    Lookups(VecDeque<String>),
+}
+
+/// A sweep on its way.
+#[derive(Debug, Default)]
+pub struct SweepWork {
+    /// What is kept of it, for a restart.
+    pub state: Sweep,
+    /// Users seen, in a dry run, which leaves no trace in the store to count by.
+    pub seen: HashSet<String>,
+    /// The step after a listing's last page.
+    pub counting: bool,
+}
+
+/// An incremental pass on its way.
+#[derive(Debug)]
+pub struct Pass {
+    /// When it began, in upstream's time.
+    pub began: Timestamp,
+    /// The window with deleted users.
+    pub all: Walk,
+    /// The same window without them, once it is needed.
+    pub live: Option<Walk>,
+    /// Whether the window was read as a whole.
+    pub complete: bool,
+    /// Whether rows wait behind the newest one read.
+    pub more: bool,
+    /// From this `updated_at` on the live window was not read, so that absence from it says nothing.
+    pub horizon: Option<Timestamp>,
+}
+
+/// One reconciliation that is not over.
+#[derive(Debug)]
+pub struct Run {
+    /// What the world sees of it.
+    pub record: Reconciliation,
+    /// What it does.
+    pub work: Work,
+    /// When it goes.
+    pub urgency: Urgency,
+    /// Calls that brought nothing, in a row.
+    pub failures: u32,
+    /// Not before this, by the service's monotonic clock.
+    pub not_before: Duration,
+}
+
+impl Run {
+    /// A run for a record that is about to start.
+    #[must_use]
+    pub const fn new(record: Reconciliation, work: Work, urgency: Urgency) -> Self {
+        Self { record, work, urgency, failures: 0, not_before: Duration::ZERO }
+    }
+
+    /// Which budget its next call counts against.
+    #[must_use]
+    pub const fn endpoint(&self) -> Endpoint {
+        match self.work {
+            Work::Sweep(_) | Work::Pass(_) => Endpoint::Bulk,
+            Work::Lookups(_) => Endpoint::Lookup,
+        }
+    }
+
+    /// Whether someone asked for it.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.record.reasons.iter().any(|reason| reason == Reason::Operator.name())
+    }
+}
+
+/// A new record, without a number yet.
+#[must_use]
+pub fn record(source: &str, mode: Mode, reasons: Vec<String>, at: Timestamp) -> Reconciliation {
+    Reconciliation {
+        id: 0,
+        source: source.to_owned(),
+        mode,
+        uid: None,
+        dry_run: false,
+        reasons,
+        state: RunState::Waiting,
+        requested_at: at,
+        started_at: None,
+        finished_at: None,
+        progress: Progress::default(),
+        message: None,
+        differences: Vec::new(),
+    }
+}

@@ -1,0 +1,193 @@
+//! The sweep: the whole listing, by pages over a key that does not move; first the live users, then with the deleted ones.
+//!
+//! Only deletions for good can shift rows of a listing sorted by `created_at`: when the total drops, the page before is read
+//! again. A sweep is complete when it saw as many users as upstream counts; else it may update users and concludes nothing.
+
+use super::run::{Run, SweepWork, Work};
+use super::walk::PAGE_ROWS_MAX;
+use super::{Reconciler, Sent, Step, Trouble};
+use crate::directory::{Evidence, Fields, Reason, Shape, Sighting, Sign, merge};
+use crate::storage::{Endpoint, RunState, Sweep};
+use crate::upstream::mangoapps::client::{PageQuery, UserPage};
+
+/// How often a listing is read from the first page on until its count adds up; the last time sorted by name.
+const ROUNDS_MAX: u32 = 3;
+
+impl Reconciler {
+    /// A sweep from the first page on.
+    pub(super) fn new_sweep(&self) -> SweepWork {
+        let began = self.means.tenant.time.now();
+        SweepWork { state: Sweep { began, page: 1, round: 1, ..Sweep::default() }, ..SweepWork::default() }
+    }
+
+    /// Asks for one page, or for the count that tells whether there are deleted users at all.
+    pub(super) async fn sweep(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        let Work::Sweep(work) = &run.work else { return Ok(()) };
+        let query = if work.counting { count_query() } else { page_query(&work.state) };
+        let counting = work.counting;
+        let sent = self.reserve(Endpoint::Bulk).await?;
+        self.mark_beginning(run, sent);
+        let answer = self.means.client.page(&query).await;
+        run.record.progress.calls += 1;
+        run.record.message = None;
+        let page = self.observe(Endpoint::Bulk, answer)?;
+        if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await }
+    }
+
+    /// A listing begins with its first request; the sweep with that of the live one.
+    fn mark_beginning(&self, run: &mut Run, sent: Sent) {
+        let Work::Sweep(work) = &mut run.work else { return };
+        if work.counting || work.state.listing_call != 0 {
+            return;
+        }
+        work.state.listing_call = sent.call;
+        if !work.state.with_deleted {
+            work.state.began = sent.began;
+        }
+    }
+
+    /// Takes one page in, and decides what to read next.
+    async fn swept(&mut self, run: &mut Run, page: UserPage, sent: Sent) -> Result<(), Trouble> {
+        let initial = self.means.store.source(&self.means.tenant.name)?.swept_at.is_none();
+        let dry = run.record.dry_run;
+        let Work::Sweep(work) = &mut run.work else { return Ok(()) };
+        let with_deleted = work.state.with_deleted;
+        let mut new = 0;
+        for (uid, _) in &page.rows {
+            new += u64::from(if dry { work.seen.insert(uid.clone()) } else { self.is_new_to(&work.state, uid)? });
+        }
+        let state = &mut work.state;
+        state.seen += new;
+        let shrank = state.total.is_some_and(|total| page.total < total);
+        state.total = Some(state.total.map_or(page.total, |total| total.min(page.total)));
+        run.record.progress.rows += page.rows.len() as u64;
+        run.record.progress.expected = state.total;
+        let ended = page.rows.is_empty() || state.page >= page.pages;
+        let counts = state.seen >= page.total;
+        if shrank && state.page > 1 {
+            state.page -= 1;
+        } else if !ended {
+            state.page += 1;
+        } else if !counts && state.round < ROUNDS_MAX {
+            (state.page, state.round) = (1, state.round + 1);
+        } else if !counts {
+            return self.give_up(run).await;
+        } else if with_deleted {
+            run.work = Work::Sweep(std::mem::take(work));
+            self.tell(run, page, (sent, initial)).await?;
+            return self.complete(run).await;
+        } else {
+            state.live = Some(page.total);
+            work.counting = true;
+        }
+        self.tell(run, page, (sent, initial)).await
+    }
+
+    /// Whether this listing did not show the user before: the store remembers when the last row was read.
+    fn is_new_to(&self, state: &Sweep, uid: &str) -> Result<bool, Trouble> {
+        let record = self.means.store.record(&self.means.tenant.name, uid)?;
+        Ok(record.and_then(|record| record.listing).is_none_or(|listing| listing.call < state.listing_call))
+    }
+
+    /// Commits a page together with where the sweep is.
+    async fn tell(&mut self, run: &mut Run, page: UserPage, (sent, initial): (Sent, bool)) -> Result<(), Trouble> {
+        let Work::Sweep(work) = &run.work else { return Ok(()) };
+        let sign = if work.state.with_deleted { Sign::Silent } else { Sign::Alive };
+        let mut state = work.state.clone();
+        state.reconciliation = run.record.id;
+        let sight = |(uid, fields): (String, Fields)| {
+            let sighting = Sighting { shape: Shape::Listing, fields, began: sent.began, call: sent.call, sign, expected: initial };
+            (uid, Evidence::Sighting(Box::new(sighting)))
+        };
+        let evidence = page.rows.into_iter().map(sight).collect();
+        let edit: super::Edit = Box::new(move |source| source.sweep = Some(state));
+        self.commit(run, Step { evidence, edit: Some(edit), ..Step::default() }).await.map(drop)
+    }
+
+    /// The live listing is complete: is there anyone else?
+    async fn counted(&mut self, run: &mut Run, page: &UserPage) -> Result<(), Trouble> {
+        let Work::Sweep(work) = &mut run.work else { return Ok(()) };
+        work.counting = false;
+        if work.state.live.is_some_and(|live| page.total <= live) {
+            return self.complete(run).await;
+        }
+        work.seen.clear();
+        let listing_call = 0;
+        work.state = Sweep { with_deleted: true, listing_call, page: 1, round: 1, total: None, seen: 0, ..work.state.clone() };
+        let mut state = work.state.clone();
+        state.reconciliation = run.record.id;
+        let edit: super::Edit = Box::new(move |source| source.sweep = Some(state));
+        self.commit(run, Step { edit: Some(edit), ..Step::default() }).await.map(drop)
+    }
+
+    /// Everything was read: who was seen only among deleted users is deleted, the cursor begins behind the sweep.
+    async fn complete(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        let Work::Sweep(work) = &run.work else { return Ok(()) };
+        let began = work.state.began;
+        let mut evidence = if work.state.with_deleted { self.only_deleted(&work.state)? } else { Vec::new() };
+        let gone = evidence.first().map(|(uid, _)| uid.clone());
+        while evidence.len() > super::EVIDENCE_MAX {
+            let rest = evidence.split_off(super::EVIDENCE_MAX);
+            self.commit(run, Step { evidence, ..Step::default() }).await?;
+            evidence = rest;
+        }
+        let (wall, cursor) = (self.means.clock.now(), (began - self.behind()).floor_to_second());
+        let offset = self.means.tenant.time.offset_millis();
+        let edit: super::Edit = Box::new(move |state| {
+            (state.swept_at, state.passed_at, state.sweep) = (Some(wall), Some(wall), None);
+            state.cursor = state.cursor.max(Some(cursor));
+            state.seen_deleted = gone.or(state.seen_deleted.take());
+            state.clock_offset_millis = offset.or(state.clock_offset_millis);
+        });
+        run.record.state = RunState::Done;
+        run.record.finished_at = Some(wall);
+        let mut closes = self.answered_by(run);
+        if !run.record.dry_run {
+            closes.push(Reason::InitialLoad);
+        }
+        self.commit(run, Step { evidence, closes, edit: Some(edit), ..Step::default() }).await?;
+        Ok(())
+    }
+
+    /// Users whom two complete listings show only with the deleted ones, and who existed before the live one was read.
+    fn only_deleted(&self, state: &Sweep) -> Result<Vec<(String, Evidence)>, Trouble> {
+        let mut evidence = Vec::new();
+        for uid in self.means.store.hidden(&self.means.tenant.name) {
+            let record = self.means.store.record(&self.means.tenant.name, &uid)?;
+            let Some(listing) = record.and_then(|record| record.listing) else { continue };
+            let created = merge::time(&listing.fields, "created_at");
+            let existed = created.is_some_and(|created| created + self.means.settings.tolerance < state.began);
+            if existed && listing.call >= state.listing_call {
+                let (fields, began, call) = (Fields::new(), listing.began, listing.call);
+                let sighting = Sighting { shape: Shape::Listing, fields, began, call, sign: Sign::Deleted, expected: true };
+                evidence.push((uid, Evidence::Sighting(Box::new(sighting))));
+            }
+        }
+        Ok(evidence)
+    }
+
+    /// The count never added up: what was read stays, nothing is concluded, the next schedule tries again.
+    async fn give_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        run.record.state = RunState::Failed;
+        run.record.message =
+            Some("upstream's pages never added up to its own count; nothing is concluded about who was not seen".to_owned());
+        run.record.finished_at = Some(self.means.clock.now());
+        self.sweep_after = self.means.clock.elapsed() + super::SWEEP_AGAIN_AFTER;
+        let closes = self.answered_by(run);
+        let Work::Sweep(work) = &run.work else { return Ok(()) };
+        let cursor = (work.state.began - self.behind()).floor_to_second();
+        // Passes may begin all the same: what was not seen waits for the next sweep, but what changes need not.
+        let edit: super::Edit = Box::new(move |state| (state.sweep, state.cursor) = (None, state.cursor.or(Some(cursor))));
+        self.commit(run, Step { closes, edit: Some(edit), ..Step::default() }).await.map(drop)
+    }
+}
+
+fn page_query(state: &Sweep) -> PageQuery {
+    let sort_by = if state.round >= ROUNDS_MAX { "name" } else { "created_at" };
+    let include_deleted = state.with_deleted;
+    PageQuery { page: state.page, per_page: PAGE_ROWS_MAX, sort_by, updated_after: None, include_deleted, search: None }
+}
+
+const fn count_query() -> PageQuery {
+    PageQuery { page: 1, per_page: 1, sort_by: "created_at", updated_after: None, include_deleted: true, search: None }
+}

@@ -1,0 +1,191 @@
+//! Reading a window of a listing by keyset, so that rows that move while it is read are not lost.
+//!
+//! Always the first page behind the newest `updated_at` seen; only when a full page holds nothing but one second, its further
+//! pages. What was read is counted against what upstream counts, because ties of one second come in no certain order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Sent;
+use crate::directory::{Fields, Timestamp, merge};
+use crate::upstream::mangoapps::client::{PageQuery, UserPage};
+
+/// Rows asked for at once: upstream's maximum.
+pub const PAGE_ROWS_MAX: u64 = 100;
+/// Rows that one walk gathers; beyond that the next walk goes on behind its newest.
+const WALK_ROWS_MAX: usize = 5000;
+/// How often a window is read before its count is given up.
+const WALKS_MAX: u32 = 3;
+
+/// One row and the request that brought it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The row as it came.
+    pub fields: Fields,
+    /// When it was asked for.
+    pub sent: Sent,
+}
+
+/// One listing's window on its way.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    from: Timestamp,
+    include_deleted: bool,
+    cursor: Timestamp,
+    page: u64,
+    expected: Option<u64>,
+    walks: u32,
+    rows: BTreeMap<String, Row>,
+    newest: Option<Timestamp>,
+}
+
+/// How a walk stands after a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to ask for.
+    More,
+    /// The window was read as a whole.
+    Complete,
+    /// Enough was gathered: the rows behind [`Walk::newest`] wait for the next walk.
+    Enough,
+    /// The window never added up to upstream's count: nothing may be concluded, and the cursor must stay.
+    Uncertain,
+}
+
+impl Walk {
+    /// A walk over all rows with an `updated_at` from `from` on.
+    #[must_use]
+    pub const fn new(from: Timestamp, include_deleted: bool) -> Self {
+        Self { from, include_deleted, cursor: from, page: 1, expected: None, walks: 1, rows: BTreeMap::new(), newest: None }
+    }
+
+    /// Where the window begins.
+    #[must_use]
+    pub const fn from(&self) -> Timestamp {
+        self.from
+    }
+
+    /// The page to ask for next. A second is taken off, since nobody promised that `updated_after` is strict.
+    #[must_use]
+    pub fn query(&self) -> PageQuery {
+        PageQuery {
+            page: self.page,
+            per_page: PAGE_ROWS_MAX,
+            sort_by: "updated_at",
+            updated_after: Some(self.cursor - Duration::from_secs(1)),
+            include_deleted: self.include_deleted,
+            search: None,
+        }
+    }
+
+    /// Takes a page in; `sent` is when it was asked for.
+    pub fn take(&mut self, page: UserPage, sent: Sent) -> Progress {
+        if self.cursor == self.from && self.page == 1 {
+            self.expected = Some(self.expected.map_or(page.total, |expected| expected.min(page.total)));
+        }
+        let (full, last) = (page.rows.len() as u64 >= PAGE_ROWS_MAX, self.page >= page.pages);
+        let mut newest = self.cursor;
+        for (uid, fields) in page.rows {
+            newest = newest.max(merge::time(&fields, "updated_at").unwrap_or(newest));
+            self.rows.insert(uid, Row { fields, sent });
+        }
+        self.newest = self.newest.max(Some(newest).filter(|_| !self.rows.is_empty()));
+        if !full || last {
+            return self.end();
+        }
+        if newest > self.cursor {
+            (self.cursor, self.page) = (newest, 1);
+        } else {
+            self.page += 1;
+        }
+        if self.rows.len() >= WALK_ROWS_MAX && self.page == 1 { Progress::Enough } else { Progress::More }
+    }
+
+    fn end(&mut self) -> Progress {
+        let read = self.rows.len() as u64;
+        if self.expected.is_none_or(|expected| read >= expected) {
+            return Progress::Complete;
+        }
+        if self.walks == WALKS_MAX {
+            return Progress::Uncertain;
+        }
+        self.walks += 1;
+        (self.cursor, self.page) = (self.from, 1);
+        Progress::More
+    }
+
+    /// The greatest `updated_at` seen; `None` when there was no row.
+    #[must_use]
+    pub const fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// What was read, by uid.
+    #[must_use]
+    pub const fn rows(&self) -> &BTreeMap<String, Row> {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn second(offset: i64) -> Timestamp {
+        Timestamp::from_millis((1_763_000_000 + offset) * 1000)
+    }
+
+    /// An upstream that holds users by `updated_at` and answers strictly, with ties in an order of its own for each call.
+    fn answer(users: &[(u32, i64)], query: &PageQuery, call: u32) -> UserPage {
+        let after = query.updated_after.expect("a window");
+        let mut rows: Vec<_> = users.iter().filter(|(_, updated)| second(*updated) > after).collect();
+        rows.sort_by_key(|(id, updated)| (*updated, id.wrapping_mul(2_654_435_761).rotate_left(call * 5)));
+        let total = rows.len() as u64;
+        let skip = usize::try_from((query.page - 1) * query.per_page).expect("small");
+        let rows = rows.into_iter().skip(skip).take(100);
+        let rows = rows.map(|(id, updated)| {
+            let fields = json!({"uid": id.to_string(), "updated_at": second(*updated).to_string()});
+            (id.to_string(), fields.as_object().cloned().expect("an object"))
+        });
+        UserPage { rows: rows.collect(), total, pages: total.div_ceil(query.per_page) }
+    }
+
+    fn walk(users: &mut Vec<(u32, i64)>, mut between: impl FnMut(&mut Vec<(u32, i64)>, u32)) -> (Walk, Progress, u32) {
+        let mut walk = Walk::new(second(0), true);
+        for call in 1..200 {
+            let progress = walk.take(answer(users, &walk.query(), call), Sent { began: second(1000), call: u64::from(call) });
+            if progress != Progress::More {
+                return (walk, progress, call);
+            }
+            between(users, call);
+        }
+        panic!("the walk did not end");
+    }
+
+    #[test]
+    fn rows_that_move_while_it_reads_are_not_lost() {
+        let mut users: Vec<(u32, i64)> = (0..1000).map(|id| (id, i64::from(id))).collect();
+        let (walk, progress, _) = walk(&mut users, |users, call| {
+            for step in 0..4 {
+                users[(call as usize * 37 + step * 211) % 1000].1 = 1000 + i64::from(call);
+            }
+        });
+        assert_eq!((walk.rows().len(), progress), (1000, Progress::Complete));
+    }
+
+    #[test]
+    fn many_rows_of_one_second_end_the_walk() {
+        let mut users: Vec<(u32, i64)> = (0..250).map(|id| (id, 7)).collect();
+        let (found, progress, calls) = walk(&mut users, |_, _| {});
+        assert!(calls <= 12, "{calls} calls");
+        assert!(progress == Progress::Uncertain || found.rows().len() == 250);
+    }
+
+    #[test]
+    fn an_empty_window_is_complete() {
+        let (walk, progress, calls) = walk(&mut Vec::new(), |_, _| {});
+        assert_eq!((walk.newest(), progress, calls), (None, Progress::Complete, 1));
+    }
+}

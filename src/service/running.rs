@@ -1,0 +1,194 @@
+//! Bringing the service up, and down again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::group::Surroundings;
+use super::job::{Job, SourceEvidence};
+use super::reconciler::{Means, Reconciler};
+use super::tenant::Tenant;
+use super::writer::{QUEUE_JOBS_MAX, Writer};
+use super::{ASKED_MAX, Service};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::directory::{Circumstances, Reason, gap};
+use crate::storage::{Endpoint, Reconciliation, Store};
+use crate::telemetry::Metrics;
+use crate::upstream::budget::Ledger;
+use crate::upstream::mangoapps::client::Client;
+use crate::upstream::signature::Keys;
+
+/// How often secrets in files are looked at: a change counts within five seconds.
+const REFRESH_EVERY: Duration = Duration::from_secs(2);
+/// Deliveries that are looked through for each source's last one.
+const LAST_DELIVERIES_MAX: usize = 1000;
+
+/// A service that runs: its actors, and the handle that the faces share.
+#[derive(Debug)]
+pub struct Running {
+    /// What the faces hold.
+    pub service: Arc<Service>,
+    writer: std::thread::JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts the writer and one reconciler for each source with an upstream. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A sentence: an upstream's address or the TLS set-up is unusable, the store cannot be read, no thread can be had.
+    pub async fn start(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Result<Self, String> {
+        let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
+        let metrics = Arc::new(Metrics::new(&names));
+        let (mut tenants, mut asked) = (BTreeMap::new(), BTreeMap::new());
+        for (name, source) in &config.sources {
+            let (sender, receiver) = mpsc::channel(ASKED_MAX);
+            let sender = source.base_url.is_some().then_some(sender);
+            tenants.insert(name.clone(), Arc::new(Tenant::new(name, &config, &clock, sender)));
+            asked.insert(name.clone(), receiver);
+        }
+        let tenants = Arc::new(tenants);
+        let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
+        let (newest, watermark) = watch::channel(store.watermark());
+        let around =
+            Surroundings { store: Arc::clone(&store), tenants: Arc::clone(&tenants), clock: clock.clone(), metrics: Arc::clone(&metrics) };
+        let (writer, writing) = spawn_writer(Writer::new(around, queue, newest))?;
+        let draining = watch::Sender::new(false);
+        let sender = jobs.clone();
+        let jobs = ArcSwapOption::from_pointee(jobs);
+        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs, watermark, draining, writing });
+        service.restore().await.map_err(|error| error.to_string())?;
+        let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service)))];
+        for (name, receiver) in asked {
+            if let Some(reconciler) = service.reconciler(&name, receiver, sender.clone())? {
+                tasks.push(tokio::spawn(reconciler.run()));
+            }
+        }
+        Ok(Self { service, writer, tasks })
+    }
+
+    /// Tells everyone that the service ends: it is no longer ready, and whoever waits for changes is answered.
+    pub fn drain(&self) {
+        self.service.draining.send_replace(true);
+    }
+
+    /// Ends the actors once the faces have stopped; what they had handed to the writer is still committed.
+    pub async fn stop(self) {
+        self.drain();
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // An aborted task is what was asked for.
+            drop(task.await);
+        }
+        self.service.jobs.store(None);
+        let ended = tokio::task::spawn_blocking(move || self.writer.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the writer did not end well");
+        }
+    }
+}
+
+fn spawn_writer(writer: Writer) -> Result<(std::thread::JoinHandle<()>, Arc<AtomicBool>), String> {
+    let writing = Arc::new(AtomicBool::new(true));
+    let flag = Arc::clone(&writing);
+    let body = move || {
+        // Lowers the flag however the thread ends, so that /livez tells.
+        let _lower = Lower(flag);
+        writer.run();
+    };
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(body);
+    thread.map(|thread| (thread, writing)).map_err(|error| format!("no thread for the writer: {error}"))
+}
+
+struct Lower(Arc<AtomicBool>);
+
+impl Drop for Lower {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Service {
+    /// Takes over what earlier processes learnt, and opens `initial_load` for sources that were never swept.
+    async fn restore(&self) -> Result<(), super::Error> {
+        let newest = self.store.deliveries(None, u64::MAX, LAST_DELIVERIES_MAX)?;
+        for delivery in newest {
+            if let Some(tenant) = self.tenants.get(&delivery.source) {
+                tenant.counters.restore(delivery.received_at);
+            }
+        }
+        for (name, tenant) in &*self.tenants {
+            let state = self.store.source(name)?;
+            tenant.time.restore(state.clock_offset_millis.unwrap_or(0));
+            if state.swept_at.is_none() && !state.gaps.iter().any(|gap| gap.reason == Reason::InitialLoad) {
+                let at = Circumstances { rules: tenant.rules, now: tenant.time.now(), wall: self.clock.now() };
+                let gap = SourceEvidence { reason: Reason::InitialLoad, uid: None, gap: gap::open(None, at.now, &at) };
+                self.repair(tenant, |repair| repair.shown = vec![gap]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The reconciler of a source; `None` without an upstream.
+    fn reconciler(&self, name: &str, asked: mpsc::Receiver<Reconciliation>, jobs: mpsc::Sender<Job>) -> Result<Option<Reconciler>, String> {
+        let (Some(source), Some(tenant)) = (self.config.sources.get(name), self.tenants.get(name)) else { return Ok(None) };
+        let (Some(base_url), Some(token)) = (&source.base_url, &source.api_token) else { return Ok(None) };
+        let client = Client::new(base_url, Arc::clone(token)).map_err(|error| format!("sources.{name}.base_url: {error}"))?;
+        let calls = self.store.calls(name).map_err(|error| error.to_string())?;
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let ledger = |endpoint: Endpoint, per_hour: u32| {
+            let ages: Vec<Duration> = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| now.since(call.at)).collect();
+            Ledger::new(per_hour, elapsed, &ages)
+        };
+        let budgets = (ledger(Endpoint::Bulk, source.bulk_requests_per_hour), ledger(Endpoint::Lookup, source.lookup_requests_per_hour));
+        let means = Means {
+            tenant: Arc::clone(tenant),
+            settings: source.reconcile.clone(),
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+            jobs,
+            client,
+        };
+        Ok(Some(Reconciler::new(means, asked, budgets)))
+    }
+}
+
+/// Reads secrets in files anew when they change; until the service ends.
+async fn refresh(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        if let Err(error) = service.config.ops.tokens.refresh() {
+            tracing::warn!(%error, "ops.tokens_file: the former tokens stay");
+        }
+        for (name, source) in &service.config.sources {
+            match source.webhook_secrets.refresh() {
+                Ok(true) => {
+                    if let Some(tenant) = service.tenants.get(name) {
+                        tenant.keys.store(Arc::new(Keys::new(&source.webhook_secrets.live())));
+                        tracing::info!(source = %name, "webhook secrets were read anew");
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(source = %name, %error, "webhook_secrets_file: the former secrets stay"),
+            }
+            match (source.api_token.as_ref().map(|token| token.refresh()), service.tenants.get(name)) {
+                (Some(Ok(true)), Some(tenant)) => {
+                    tenant.token_renewed.store(true, Ordering::Relaxed);
+                    tenant.wake.notify_one();
+                    tracing::info!(source = %name, "the API token was read anew");
+                }
+                (Some(Err(error)), _) => tracing::warn!(source = %name, %error, "api_token_file: the former token stays"),
+                _ => {}
+            }
+        }
+    }
+}
