@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod http;
 pub mod service;
 pub mod storage;
 pub mod telemetry;

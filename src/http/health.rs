@@ -1,0 +1,94 @@
+//! `/livez`, `/readyz` and `/metrics`: what answers without a token.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use super::{Problem, respond, written};
+use crate::service::Service;
+use crate::telemetry::{Snapshot, SourceSnapshot};
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+/// `GET /livez`
+pub(super) async fn live(service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let (response, status) = match service.alive() {
+        true => (HttpResponse::Ok(), "alive"),
+        false => (HttpResponse::ServiceUnavailable(), "stuck"),
+    };
+    Ok(respond(response, written(&Alive { status })?))
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Readiness {
+    status: &'static str,
+    checks: BTreeMap<&'static str, Check>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    status: &'static str,
+    message: String,
+}
+
+impl Readiness {
+    fn of(checks: Vec<(&'static str, Result<(), String>)>) -> Self {
+        let ready = checks.iter().all(|(_, check)| check.is_ok());
+        let shown = checks.into_iter().map(|(name, check)| match check {
+            Ok(()) => (name, Check { status: "ok", message: String::new() }),
+            Err(message) => (name, Check { status: "failing", message }),
+        });
+        Self { status: if ready { "ready" } else { "unready" }, checks: shown.collect() }
+    }
+}
+
+/// `GET /readyz`
+pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let readiness = Readiness::of(service.checks());
+    let response = match readiness.status {
+        "ready" => HttpResponse::Ok(),
+        _ => HttpResponse::ServiceUnavailable(),
+    };
+    Ok(respond(response, written(&readiness)?))
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
+    let sources = service.config.sources.keys().map(|name| snapshot(&service, name)).collect();
+    let snapshot = Snapshot { now: service.clock.now(), store_bytes: service.store.bytes(), sources };
+    let text = service.metrics.render(&snapshot);
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
+}
+
+fn snapshot(service: &Service, source: &str) -> SourceSnapshot {
+    let standing = service.standing(source);
+    SourceSnapshot {
+        source: source.to_owned(),
+        counts: service.store.counts(source),
+        last_delivery: standing.last_delivery,
+        consecutive_failures: standing.consecutive_failures,
+        bulk_remaining: standing.bulk_remaining,
+        lookup_remaining: standing.lookup_remaining,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failing_check_is_enough_to_be_unready() {
+        let checks = |store: Result<(), String>| Readiness::of(vec![("started", Ok(())), ("store", store)]);
+        assert_eq!(checks(Ok(())).status, "ready");
+        let unready = checks(Err("the disk is full".to_owned()));
+        assert_eq!(unready.status, "unready");
+        let shown = serde_json::to_value(&unready).unwrap();
+        assert_eq!(shown["checks"]["store"], serde_json::json!({"status": "failing", "message": "the disk is full"}));
+        assert_eq!(shown["checks"]["started"]["status"], "ok");
+    }
+}

@@ -1,0 +1,97 @@
+//! Which source a request is about, and `GET /api/v1/sources`.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::query::Query;
+use super::reconciliations::Shown;
+use super::{Problem, answer, problem};
+use crate::service::Service;
+use crate::storage::{self, RunState};
+
+/// Reconciliations that are looked through for the running one: more than can wait at once.
+const RECENT: usize = 100;
+
+/// The source that a request names: by its path, by `?source=`, or by being the only one.
+///
+/// # Errors
+/// 404 for an unknown source, 400 when there are several and none is named.
+pub(super) fn named<'a>(request: &HttpRequest, query: &Query, service: &'a Service) -> Result<&'a str, Problem> {
+    let Some(name) = request.match_info().get("source").or_else(|| query.text("source")) else {
+        return service.only_source().ok_or_else(problem::source_required);
+    };
+    service.config.sources.get_key_value(name).map(|(name, _)| name.as_str()).ok_or_else(problem::unknown_source)
+}
+
+#[derive(Debug, Serialize)]
+struct All<'a> {
+    sources: Vec<Told<'a>>,
+}
+
+/// One source as `/api/v1/sources` shows it.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    name: &'a str,
+    kind: &'static str,
+    /// Since the start of the process, by outcome.
+    deliveries: BTreeMap<&'static str, u64>,
+    last_delivery: Option<String>,
+    consecutive_failures: u32,
+    users: Users,
+    gaps_open: u64,
+    oldest_gap: Option<String>,
+    /// Passes go on behind this `updated_at`.
+    watermark: Option<String>,
+    swept_at: Option<String>,
+    passed_at: Option<String>,
+    budgets: Budgets,
+    clock_offset_millis: Option<i64>,
+    reconciliation: Option<Shown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Users {
+    active: u64,
+    inactive: u64,
+    deleted: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Budgets {
+    bulk: u32,
+    lookup: u32,
+}
+
+/// `GET /api/v1/sources`
+pub(super) async fn list(service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let recent = service.store.reconciliations(u64::MAX, RECENT)?;
+    let running = |source: &str| recent.iter().find(|one| one.source == source && one.state == RunState::Running).cloned();
+    let told = service.config.sources.keys().map(|name| tell(&service, name, running(name).map(Shown::from)));
+    let sources = told.collect::<Result<Vec<_>, _>>()?;
+    answer(&All { sources })
+}
+
+fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> Result<Told<'a>, storage::Error> {
+    let state = service.store.source(name)?;
+    let counts = service.store.counts(name);
+    let standing = service.standing(name);
+    let written = |time: Option<crate::directory::Timestamp>| time.map(|time| time.to_string());
+    Ok(Told {
+        name,
+        kind: "mangoapps",
+        deliveries: standing.deliveries,
+        last_delivery: written(standing.last_delivery),
+        consecutive_failures: standing.consecutive_failures,
+        users: Users { active: counts.active, inactive: counts.inactive, deleted: counts.deleted },
+        gaps_open: counts.gaps_open,
+        oldest_gap: written(counts.oldest_gap),
+        watermark: written(state.cursor),
+        swept_at: written(state.swept_at),
+        passed_at: written(state.passed_at),
+        budgets: Budgets { bulk: standing.bulk_remaining, lookup: standing.lookup_remaining },
+        clock_offset_millis: standing.clock_offset_millis,
+        reconciliation,
+    })
+}
