@@ -5,6 +5,7 @@ pub mod config;
 pub mod directory;
 pub mod http;
 pub mod service;
+pub mod simulator;
 pub mod storage;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,221 @@
+//! The REST API without the network: who may ask, how often, and what they are told (guide, steps 2 to 4, "Rate Limits").
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde::Serialize;
+use serde_json::json;
+
+use super::faults::Faults;
+use super::limits::{Limit, Tally, Traffic};
+use super::person::Person;
+use super::query::Query;
+use super::tenant::{Shared, Tenant};
+use super::view::Detail;
+use crate::clock::Clock;
+
+/// How the API of a tenant behaves.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Every token and whether it has the scope `read:users`.
+    pub tokens: HashMap<String, bool>,
+    /// Requests that each token may make to `GET /api/v1/users` in any hour.
+    pub bulk_per_hour: u32,
+    /// Requests that each token may make to both lookups together in any hour.
+    pub lookups_per_hour: u32,
+    /// Lookups answer about deleted users too, as if they were not deleted.
+    pub lookups_show_deleted: bool,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Decides what goes wrong when.
+    pub seed: u64,
+}
+
+impl Rules {
+    /// The documented limits, one good token, and no faults.
+    #[must_use]
+    pub fn documented(token: &str, seed: u64) -> Self {
+        Self {
+            tokens: HashMap::from([(token.to_owned(), true)]),
+            bulk_per_hour: 100,
+            lookups_per_hour: 300,
+            lookups_show_deleted: false,
+            faults: Faults::default(),
+            seed,
+        }
+    }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ask<'a> {
+    /// `GET /api/v1/users`, with its parameters.
+    Page(&'a HashMap<String, String>),
+    /// `GET /api/v1/users/{uid}`.
+    Uid(&'a str),
+    /// `GET /api/v1/users/by_email/{email}`.
+    Email(&'a str),
+    /// Some other path.
+    Unknown,
+}
+
+/// An answer, ready to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    pub(super) retry_after: Option<Duration>,
+    /// How long to wait before sending it, in simulated time.
+    pub(super) delay: Duration,
+}
+
+/// Answers requests about one tenant.
+#[derive(Debug)]
+pub(super) struct Desk {
+    tenant: Shared,
+    clock: Clock,
+    rules: Rules,
+    rng: SmallRng,
+    bulk: Endpoint,
+    lookups: Endpoint,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    per_hour: u32,
+    /// By token, of those that exist.
+    limits: HashMap<String, Limit>,
+    tally: Tally,
+}
+
+impl Desk {
+    pub(super) fn new(tenant: Shared, rules: Rules, clock: Clock) -> Self {
+        Self {
+            tenant,
+            clock,
+            rng: SmallRng::seed_from_u64(rules.seed),
+            bulk: Endpoint::new(rules.bulk_per_hour),
+            lookups: Endpoint::new(rules.lookups_per_hour),
+            rules,
+        }
+    }
+
+    /// Answers one request that came with `token`.
+    pub(super) fn answer(&mut self, is_get: bool, token: Option<&str>, ask: Ask<'_>) -> Reply {
+        let Some((token, &may_read)) = token.and_then(|token| self.rules.tokens.get_key_value(token)) else {
+            return Reply::error(401, "unauthorized", "Invalid or expired authentication token");
+        };
+        if !may_read {
+            return Reply::error(403, "insufficient_scope", "Insufficient scope: this needs read:users or admin");
+        }
+        let endpoint = match ask {
+            Ask::Page(_) => &mut self.bulk,
+            Ask::Uid(_) | Ask::Email(_) => &mut self.lookups,
+            Ask::Unknown => return Reply::error(404, "not_found", "There is nothing at this path"),
+        };
+        if !is_get {
+            return Reply::error(405, "method_not_allowed", "Only GET is answered here");
+        }
+        if let Err(wait) = endpoint.admit(token, self.clock.elapsed()) {
+            // The guide does not promise the header: half of the refusals come without.
+            return Reply::limited(self.rng.random_bool(0.5).then_some(wait));
+        }
+        let mishap = self.rules.faults.draw(&mut self.rng);
+        let mut reply = match mishap.status {
+            None => self.serve(ask),
+            Some(429) => Reply::limited(None),
+            Some(status) => Reply::error(status, "internal_server_error", "Something went wrong on purpose"),
+        };
+        if let Some(part) = mishap.keep {
+            reply.cut(part);
+        }
+        reply.delay = mishap.delay;
+        reply
+    }
+
+    /// What became of the requests for listings.
+    pub(super) fn bulk_traffic(&self) -> Traffic {
+        self.bulk.tally.traffic()
+    }
+
+    /// What became of the lookups.
+    pub(super) fn lookup_traffic(&self) -> Traffic {
+        self.lookups.tally.traffic()
+    }
+
+    fn serve(&self, ask: Ask<'_>) -> Reply {
+        let tenant = self.tenant.lock();
+        match ask {
+            Ask::Page(parameters) => match Query::read(parameters) {
+                Ok(query) => Reply::json(&query.answer(&tenant)),
+                Err(name) => Reply::error(400, "invalid_parameter", &format!("Parameter '{name}' cannot be read")),
+            },
+            Ask::Uid(uid) => self.detail(&tenant, tenant.person(uid), &format!("UID '{uid}'")),
+            Ask::Email(email) => {
+                let found = tenant.people().iter().filter(|person| self.shows(person));
+                let found = found.into_iter().find(|person| person.email.eq_ignore_ascii_case(email));
+                self.detail(&tenant, found, &format!("email '{email}'"))
+            }
+            Ask::Unknown => Reply::error(404, "not_found", "There is nothing at this path"),
+        }
+    }
+
+    fn detail(&self, tenant: &Tenant, person: Option<&Person>, whom: &str) -> Reply {
+        match person.filter(|person| self.shows(person)) {
+            Some(person) => Reply::json(&Found { user: Detail::new(tenant, person) }),
+            None => Reply::error(404, "user_not_found", &format!("User with {whom} not found in current business")),
+        }
+    }
+
+    /// Whether lookups answer about them.
+    fn shows(&self, person: &Person) -> bool {
+        self.rules.lookups_show_deleted || person.deleted_at.is_none()
+    }
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    user: Detail<'a>,
+}
+
+impl Endpoint {
+    fn new(per_hour: u32) -> Self {
+        Self { per_hour, limits: HashMap::new(), tally: Tally::default() }
+    }
+
+    fn admit(&mut self, token: &str, now: Duration) -> Result<(), Duration> {
+        self.tally.note(now);
+        let limit = self.limits.entry(token.to_owned()).or_insert_with(|| Limit::new(self.per_hour));
+        limit.admit(now).inspect_err(|_| self.tally.note_refused())
+    }
+}
+
+impl Reply {
+    fn new(status: u16, body: Vec<u8>) -> Self {
+        Self { status, body, retry_after: None, delay: Duration::ZERO }
+    }
+
+    fn json(value: &impl Serialize) -> Self {
+        // Views are texts, numbers and lists: there is nothing that could fail to be written.
+        Self::new(200, serde_json::to_vec(value).unwrap_or_default())
+    }
+
+    fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::new(status, json!({ "error": { "code": code, "message": message } }).to_string().into_bytes())
+    }
+
+    fn limited(retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..Self::error(429, "rate_limit_exceeded", "Too Many Requests") }
+    }
+
+    /// Keeps this part of the body, and never all of it.
+    fn cut(&mut self, part: f64) {
+        let keep = (self.body.len() as f64 * part) as usize;
+        self.body.truncate(keep.min(self.body.len().saturating_sub(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

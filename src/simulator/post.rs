@@ -1,0 +1,100 @@
+//! One delivery: a signed body, posted, and what the receiver says to it (guide, "Webhook Security").
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Url};
+use secrecy::SecretString;
+
+use crate::upstream::signature;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// More of an answer is not read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Posts signed bodies to one address, over connections that it keeps.
+#[derive(Clone, Debug)]
+pub struct Post {
+    client: Client,
+    url: Url,
+    secret: SecretString,
+}
+
+/// What the receiver answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; its first 64 KiB.
+    pub body: Vec<u8>,
+}
+
+impl Post {
+    /// Posts to `url` what it signs with `secret`.
+    ///
+    /// # Errors
+    /// A sentence, when the address is no http(s) URL or TLS cannot be set up.
+    pub fn new(url: &str, secret: SecretString) -> Result<Self, String> {
+        let url = url.parse::<Url>().map_err(|fault| format!("the webhook URL cannot be read ({fault}): give http://… or https://…"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("the webhook URL begins with {}: give http://… or https://…", url.scheme()));
+        }
+        Ok(Self { client: client()?, url, secret })
+    }
+
+    /// Signs and posts one body; waits at most 10 s for the answer.
+    ///
+    /// # Errors
+    /// Why there was no answer, in a few words that hold neither address nor content.
+    pub async fn deliver(&self, body: Bytes) -> Result<Answer, &'static str> {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("X-MangoApps-Signature", signature::sign(&self.secret, &body))
+            .body(body);
+        let mut response = request.send().await.map_err(|fault| reason(&fault))?;
+        let mut answer = Answer { status: response.status().as_u16(), body: Vec::new() };
+        while let Some(chunk) = response.chunk().await.map_err(|fault| reason(&fault))? {
+            let room = ANSWER_BYTES_MAX.saturating_sub(answer.body.len());
+            answer.body.extend(chunk.iter().take(room));
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// An HTTP client that follows no redirects, trusts the public authorities and gives up after 10 s.
+///
+/// # Errors
+/// A sentence, when TLS cannot be set up.
+pub(super) fn client() -> Result<Client, String> {
+    let unusable = |fault: &dyn std::fmt::Display| format!("TLS cannot be set up: {fault}");
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|fault| unusable(&fault))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .build()
+        .map_err(|fault| unusable(&fault))
+}
+
+fn reason(fault: &reqwest::Error) -> &'static str {
+    if fault.is_timeout() {
+        "no answer within 10 s"
+    } else if fault.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke"
+    }
+}
