@@ -1,5 +1,6 @@
 //! rollcall keeps a local people directory equal to its MangoApps tenant.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod directory;

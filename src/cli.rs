@@ -1,0 +1,94 @@
+//! The commands, one file each, and what an exit code means.
+
+pub mod check;
+pub mod demo;
+pub mod send;
+pub mod serve;
+pub mod simulate;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Faults;
+
+const NOTES: &str = "Try `rollcall demo` first: it needs no configuration and leaves nothing behind.
+Exit codes: 0 done; 1 failed, with a line on stderr; 2 wrong usage or configuration.";
+
+/// Keeps a local people directory equal to its MangoApps tenant.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = NOTES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a simulated tenant and a service joined to it, with deliveries lost, doubled and reordered on purpose.
+    Demo(demo::Args),
+    /// Run the service.
+    Serve(serve::Args),
+    /// Validate the configuration and say what would run, secrets hidden.
+    Check(check::Args),
+    /// Run only the simulated MangoApps tenant, to test integrations against.
+    Simulate(simulate::Args),
+    /// Sign a delivery and post it.
+    Send(send::Args),
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or configuration: exit 2, one line a fault.
+    Usage(Vec<String>),
+    /// It failed: exit 1, one line.
+    Failed(String),
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Usage(faults.to_string().lines().map(str::to_owned).collect())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}
+
+/// Runs the command that the arguments name. Exit code 0: done; 1: failed; 2: wrong usage or configuration.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be said to someone who closed both streams.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Simulate(args) => actix_web::rt::System::new().block_on(simulate::run(args)).map_err(Failure::from),
+        Command::Send(args) => actix_web::rt::System::new().block_on(send::run(args)).map_err(Failure::from),
+        Command::Check(args) => check::run(&args.files, &mut std::io::stdout().lock()).map_err(Failure::from),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(line)) => tell(&[line], 1),
+        Err(Failure::Usage(lines)) => tell(&lines, 2),
+    }
+}
+
+fn tell(lines: &[String], code: u8) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    for line in lines {
+        // Whoever closed stderr does not want to read it.
+        drop(writeln!(stderr, "rollcall: {line}"));
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,122 @@
+//! `rollcall serve`: the service, until it is told to end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::http;
+use crate::service::Running;
+use crate::storage::Store;
+use crate::telemetry::log;
+
+/// How long the whole way down may take before the rest is left to the store's recovery.
+const STOP_MAX: Duration = Duration::from_secs(9);
+
+/// What `rollcall serve` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::check::NOTES)]
+pub struct Args {
+    /// A configuration file (TOML); may be repeated, later files win.
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// Faults of the configuration, an address that cannot be bound, a store that cannot be opened.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = Arc::new(config::load(&args.files, config::environment())?);
+    log::init(&config.log).map_err(Failure::Failed)?;
+    actix_web::rt::System::new().block_on(serve(config))
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), Failure> {
+    let webhooks = bind("webhooks.listen", config.webhooks.listen)?;
+    let ops = bind("ops.listen", config.ops.listen)?;
+    let (webhooks_at, ops_at) = (address(&webhooks)?, address(&ops)?);
+    let folder = config.store.path.clone();
+    let store = actix_web::rt::task::spawn_blocking(move || Store::open_sled(&folder)).await;
+    let store = store.map_err(|error| Failure::Failed(format!("the store could not be opened: {error}")))?;
+    let store = Arc::new(store.map_err(|error| Failure::Failed(error.to_string()))?);
+    let running = Running::start(config, store, Clock::system()).await.map_err(Failure::Failed)?;
+    let listeners = Listeners::start(&running, (webhooks, ops))?;
+    let mut signals = Signals::listen()?;
+    tracing::info!(webhooks = %webhooks_at, ops = %ops_at, "ready");
+    signals.told().await;
+    tracing::info!("draining");
+    let stopped = tokio::time::timeout(STOP_MAX, async {
+        running.drain();
+        listeners.stop().await;
+        running.stop().await;
+    });
+    if stopped.await.is_err() {
+        tracing::warn!("not everything ended in time; what was answered is durable all the same");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Both HTTP listeners of a running service.
+pub(super) struct Listeners(Vec<actix_web::dev::ServerHandle>);
+
+impl Listeners {
+    /// Serves both faces on these sockets.
+    pub(super) fn start(running: &Running, (webhooks, ops): (TcpListener, TcpListener)) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::Failed(format!("a listener could not be started: {error}"));
+        let webhooks = http::webhooks::serve(Arc::clone(&running.service), webhooks).map_err(failed)?;
+        let ops = http::operations::serve(Arc::clone(&running.service), ops).map_err(failed)?;
+        let handles = vec![webhooks.handle(), ops.handle()];
+        // Each ends when its handle is told to stop; how it ended changes nothing then.
+        drop(actix_web::rt::spawn(webhooks));
+        drop(actix_web::rt::spawn(ops));
+        Ok(Self(handles))
+    }
+
+    /// Ends both once their open requests are answered, the deliveries first.
+    pub(super) async fn stop(self) {
+        for handle in self.0 {
+            handle.stop(true).await;
+        }
+    }
+}
+
+/// Binds an address that the configuration names under `key`.
+pub(super) fn bind(key: &str, at: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(at).map_err(|error| Failure::Failed(format!("{key}: {at} cannot be bound ({error}): free the port or set another")))
+}
+
+/// Where a socket is bound: port 0 has become a real one.
+pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::Failed(format!("a bound address cannot be read: {error}")))
+}
+
+/// SIGTERM and Ctrl-C: from [`Signals::listen`] on they end nothing by themselves.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Wants a tokio runtime.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::Failed(format!("signals cannot be waited for: {error}"));
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for either; one that came meanwhile counts.
+    pub(super) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
