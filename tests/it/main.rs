@@ -1,0 +1,27 @@
+//! What holds of rollcall as a whole, seen from outside; one file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its verbs and fixtures too"
+)]
+
+mod answers;
+mod clients;
+mod configuration;
+mod deliveries;
+mod demo;
+mod gaps;
+mod house;
+mod joined;
+mod kill;
+mod metrics;
+mod ops;
+mod program;
+mod repair;
+mod signatures;
+mod simulator;
+mod tidy;
+mod wire;
