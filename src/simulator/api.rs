@@ -71,6 +71,11 @@ impl Api {
         format!("http://{}", self.address)
     }
 
+    /// Changes how it behaves from now on; hourly limits stay as they were.
+    pub fn behave(&self, change: impl FnOnce(&mut Rules)) {
+        change(self.desk.lock().rules_mut());
+    }
+
     /// What became of the requests for listings.
     #[must_use]
     pub fn bulk_traffic(&self) -> Traffic {

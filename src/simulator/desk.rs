@@ -135,6 +135,10 @@ impl Desk {
         reply
     }
 
+    pub(super) const fn rules_mut(&mut self) -> &mut Rules {
+        &mut self.rules
+    }
+
     /// What became of the requests for listings.
     pub(super) fn bulk_traffic(&self) -> Traffic {
         self.bulk.tally.traffic()
