@@ -297,6 +297,11 @@ impl House {
         answer.body
     }
 
+    /// Calls to upstream that were ever logged, before they were sent.
+    pub(crate) fn calls(&self) -> u64 {
+        self.rooms().running.service.store.numbers().call
+    }
+
     /// Every reconciliation, the newest first.
     pub(crate) fn reconciliations(&self) -> Vec<Value> {
         list(&self.get("/api/v1/reconciliations?limit=1000"), "reconciliations")
@@ -355,4 +360,9 @@ pub(crate) fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
         assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
         RUNTIME.block_on(async { tokio::time::sleep(LOOK_AGAIN).await });
     }
+}
+
+/// Lets the others have the machine for a moment.
+pub(crate) fn breathe() {
+    RUNTIME.block_on(async { tokio::time::sleep(Duration::from_millis(3)).await });
 }

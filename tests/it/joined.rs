@@ -11,7 +11,7 @@ use rollcall::simulator::tenant::Tenant;
 use serde_json::Value;
 
 use crate::answers::{Answer, list};
-use crate::house::{API_TOKEN, House, Plan, RUNTIME};
+use crate::house::{API_TOKEN, House, Plan};
 
 /// A house's time runs so many times as fast: what a gap waits for takes a quarter of a second.
 pub(crate) const BRISK: u32 = 60;
@@ -28,7 +28,11 @@ pub(crate) const EVE: &str = "E1000003";
 impl House {
     /// A house with a tenant of so many users; its time runs `speed` times as fast.
     pub(crate) fn joined(users: u32, speed: u32) -> Plan {
-        let clock = Clock::fast(Clock::system().now(), speed);
+        Self::joined_by(users, Clock::fast(Clock::system().now(), speed))
+    }
+
+    /// A house with a tenant of so many users, both by this clock.
+    pub(crate) fn joined_by(users: u32, clock: Clock) -> Plan {
         let tenant = Tenant::new(users, 7, clock.clone()).shared();
         let mut plan = Self::alone();
         (plan.clock, plan.tenant) = (clock, Some(tenant));
@@ -44,15 +48,12 @@ impl House {
         self.api.as_ref().expect("a house with a tenant")
     }
 
-    /// The same tenant's API behaves otherwise from now on, at the same address.
-    pub(crate) fn behave(&mut self, change: impl FnOnce(&mut Rules)) {
-        let api = self.api.take().expect("a house with a tenant");
-        let (address, tenant) = (api.address(), self.tenant.clone().expect("a house with a tenant"));
-        RUNTIME.block_on(api.stop());
-        let mut rules = Rules::documented(API_TOKEN, 2);
-        change(&mut rules);
-        let _within = RUNTIME.enter();
-        self.api = Some(Api::start(tenant, rules, address, &self.clock).unwrap());
+    /// The tenant's API behaves otherwise from now on.
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Rules)) {
+        self.api().behave(|rules| {
+            *rules = Rules::documented(API_TOKEN, 2);
+            change(rules);
+        });
     }
 
     /// Delivers what the tenant announces.
