@@ -136,26 +136,33 @@ pub struct Decision {
 #[must_use]
 pub fn decide(known: impl Into<Known>, evidence: &Evidence, at: &Circumstances) -> Decision {
     let Known { mut record, view: before } = known.into();
-    let before = before.as_deref();
+    let shown = before.as_deref();
     let mut verdict = match evidence {
-        Evidence::Event(event) => hearing::hear(&mut record, before, event, at),
-        Evidence::Sighting(sighting) => reading::sight(&mut record, before, sighting, at),
+        Evidence::Event(event) => hearing::hear(&mut record, shown, event, at),
+        Evidence::Sighting(sighting) => reading::sight(&mut record, shown, sighting, at),
         Evidence::Absence(began, call) => reading::miss(&mut record, (*began, *call), at),
         Evidence::Unconfirmed(began) => reading::doubt(&mut record, *began, at),
     };
-    let known = Known::from(record);
-    let difference = change::between(before, known.view.as_ref());
-    if let (Evidence::Sighting(sighting), Some(difference)) = (evidence, &difference)
-        && reading::was_missed(before, sighting, difference, at)
-        && verdict.unexplained
-    {
-        verdict.shown.push(Reason::MissedDelivery);
-        verdict.closed.push((Reason::MissedDelivery, gap::instant(sighting.began, at)));
-    }
+    let (view, difference) = match (before, &verdict.claimed) {
+        (Some(before), Some(by)) => change::overlaid(before, &record, by),
+        (before, _) => {
+            let view = merge::view(&record).map(Arc::new);
+            let difference = change::between(before.as_deref(), view.as_ref());
+            if let (Evidence::Sighting(sighting), Some(difference)) = (evidence, &difference)
+                && reading::was_missed(before.as_deref(), sighting, difference, at)
+                && verdict.unexplained
+            {
+                verdict.shown.push(Reason::MissedDelivery);
+                verdict.closed.push((Reason::MissedDelivery, gap::instant(sighting.began, at)));
+            }
+            (view, difference)
+        }
+    };
     if difference.is_some() && verdict.outcome == Outcome::Stale {
         verdict.outcome = Outcome::Applied;
     }
-    Decision { known, outcome: verdict.outcome, shown: verdict.shown, closed: verdict.closed, difference }
+    let Verdict { outcome, shown, closed, .. } = verdict;
+    Decision { known: Known { record, view }, outcome, shown, closed, difference }
 }
 
 /// What one piece of evidence did to a record.
@@ -166,4 +173,6 @@ pub struct Verdict {
     closed: Vec<(Reason, Gap)>,
     /// Whether nothing known explains a difference: no open gap, no claim.
     unexplained: bool,
+    /// The event, where it moved nothing of the view but by its own claims and its time.
+    claimed: Option<Arc<Witness>>,
 }

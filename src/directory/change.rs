@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::user::RESTLESS_FIELDS;
-use super::{Fields, Timestamp, User};
+use super::{Fields, Record, Timestamp, User, Witness, merge};
 
 /// What became of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,25 +119,49 @@ pub fn between(before: Option<&User>, after: Option<&Arc<User>>) -> Option<Diffe
     if ended != after.deleted_at.as_ref() {
         from.insert("deleted_at".to_owned(), ended.map_or(Value::Null, |time| Value::String(time.clone())));
     }
-    let kind = kind_of(before, after);
-    let moved = !from.is_empty() || !matches!(kind, ChangeKind::Updated);
-    moved.then(|| Difference { kind, from, user: Arc::clone(after) })
+    difference(kind_of(before.map(Standing::of), Standing::of(after)), from, after)
 }
 
-fn kind_of(before: Option<&User>, after: &User) -> ChangeKind {
+/// What is shown once the claims of `by` are laid over what was shown `before`, and the effective difference. The same as a view
+/// computed anew and [`between`], for as much work as there are claims.
+pub(super) fn overlaid(before: Arc<User>, record: &Record, by: &Arc<Witness>) -> (Option<Arc<User>>, Option<Difference>) {
+    let (former, mut user) = (Standing::of(&before), before);
+    let from = merge::overlay(Arc::make_mut(&mut user), record, by);
+    let difference = difference(kind_of(Some(former), Standing::of(&user)), from, &user);
+    (Some(user), difference)
+}
+
+fn difference(kind: ChangeKind, from: Fields, user: &Arc<User>) -> Option<Difference> {
+    let moved = !from.is_empty() || kind != ChangeKind::Updated;
+    moved.then(|| Difference { kind, from, user: Arc::clone(user) })
+}
+
+/// What the kind of a change goes by.
+#[derive(Clone, Copy)]
+struct Standing {
+    deleted: bool,
+    active: Option<bool>,
+}
+
+impl Standing {
+    fn of(user: &User) -> Self {
+        Self { deleted: user.is_deleted(), active: user.fields.get("active").and_then(Value::as_bool) }
+    }
+}
+
+fn kind_of(before: Option<Standing>, after: Standing) -> ChangeKind {
     let Some(before) = before else {
         // Whoever provisions on `created` must not do so for a user who is gone already.
-        return if after.is_deleted() { ChangeKind::Deleted } else { ChangeKind::Created };
+        return if after.deleted { ChangeKind::Deleted } else { ChangeKind::Created };
     };
-    match (before.is_deleted(), after.is_deleted()) {
+    match (before.deleted, after.deleted) {
         (false, true) => return ChangeKind::Deleted,
         (true, false) => return ChangeKind::Restored,
         _ => {}
     }
-    let told = |user: &User| user.fields.get("active").and_then(Value::as_bool);
-    match (told(before), told(after)) {
-        (Some(false) | None, Some(true)) if !after.is_deleted() => ChangeKind::Activated,
-        (Some(true) | None, Some(false)) if !after.is_deleted() => ChangeKind::Deactivated,
+    match (before.active, after.active) {
+        (Some(false) | None, Some(true)) if !after.deleted => ChangeKind::Activated,
+        (Some(true) | None, Some(false)) if !after.deleted => ChangeKind::Deactivated,
         _ => ChangeKind::Updated,
     }
 }

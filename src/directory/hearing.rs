@@ -34,6 +34,8 @@ struct Hearing<'a> {
     doubted: bool,
     /// Whether any of its evidence was taken in.
     taken: bool,
+    /// Whether it did more to the view than its claims and its time do.
+    reshaped: bool,
     shown: Vec<(Reason, Need)>,
 }
 
@@ -50,7 +52,7 @@ impl<'a> Hearing<'a> {
         let doubted = is_doubted(record, event, at);
         let Event { id, kind, stamp, received, digest, .. } = event;
         let by = Arc::new(Witness { stamp: *stamp, rank: *kind, digest: *digest, received: *received, event_id: id.clone() });
-        Self { record, before, event, at, by, doubted, taken: false, shown: Vec::new() }
+        Self { record, before, event, at, by, doubted, taken: false, reshaped: false, shown: Vec::new() }
     }
 
     fn show(&mut self, reason: Reason, need: Need) {
@@ -146,16 +148,16 @@ impl<'a> Hearing<'a> {
                 self.claim(field, value);
             }
         }
-        bound_unknown(self.record);
+        self.reshaped |= bound_unknown(self.record);
     }
 
     fn claim(&mut self, field: &str, value: &Value) {
-        let differs = self.before.and_then(|user| user.fields.get(field)).is_some_and(|shown| shown != value);
+        let shown = self.before.and_then(|user| user.fields.get(field));
+        let differs = shown.is_some_and(|shown| shown != value);
         let is_status = field == "active" && matches!(self.event.kind, EventKind::Activated | EventKind::Deactivated);
         match self.fate(field, value) {
             Fate::Taken => {
-                let claim = Claim { value: value.clone(), by: Arc::clone(&self.by) };
-                self.record.claims.insert(field.to_owned(), claim);
+                hold(self.record, (field, value), &self.by);
                 self.taken = true;
                 if differs && !is_status && self.event.kind != EventKind::Created && !is_announced(self.event, field) {
                     self.show(Reason::UnannouncedChange, Need::Any);
@@ -169,7 +171,7 @@ impl<'a> Hearing<'a> {
 
     /// Whether a claim stands against the reads and the claim that is held.
     fn fate(&mut self, field: &str, value: &Value) -> Fate {
-        let covered = |read: &Read| read.fields.contains_key(field) && covers(read, self.event, self.at);
+        let covered = |read: &Read| covers(read, self.event, self.at) && read.fields.contains_key(field);
         if reads(self.record).any(covered) {
             return Fate::Covered;
         }
@@ -190,12 +192,13 @@ impl<'a> Hearing<'a> {
         if event.kind == EventKind::Deleted {
             self.is_deleted();
         } else if !self.is_covered() {
+            self.reshaped |= !self.record.life.known;
             self.record.life.known = true;
         }
         if event.kind == EventKind::Created && !self.doubted {
             if self.revives() {
                 self.record.life.deletion = None;
-                self.taken = true;
+                (self.taken, self.reshaped) = (true, true);
             }
             let newest = self.record.life.created.is_none_or(|held| event.stamp > held);
             self.record.life.created = if newest { Some(event.stamp) } else { self.record.life.created };
@@ -225,7 +228,7 @@ impl<'a> Hearing<'a> {
             deleted_at: event.deleted_at.clone().unwrap_or_else(|| event.stamp.to_string()),
             event_id: event.id.clone(),
         });
-        self.taken = true;
+        (self.taken, self.reshaped) = (true, true);
     }
 
     /// `uncarried_change`: `changes` names what the snapshot lacks, and no later read carries it.
@@ -251,7 +254,8 @@ impl<'a> Hearing<'a> {
         }
         let outcome = if self.taken { Outcome::Applied } else { Outcome::Stale };
         let shown = self.shown.into_iter().map(|(reason, _)| reason).collect();
-        Verdict { outcome, shown, closed: Vec::new(), unexplained: false }
+        let claimed = (!self.reshaped).then_some(self.by);
+        Verdict { outcome, shown, closed: Vec::new(), unexplained: false, claimed }
     }
 }
 
@@ -301,10 +305,21 @@ fn need_of(field: &str) -> Need {
     }
 }
 
-/// Drops the least claims of unknown fields beyond the limit; which ones stay does not depend on the order of arrival.
-fn bound_unknown(record: &mut Record) {
+/// Holds a claim. A value that is claimed again stays where it is: most of a snapshot says what was said before.
+fn hold(record: &mut Record, (field, value): (&str, &Value), by: &Arc<Witness>) {
+    let by = Arc::clone(by);
+    match record.claims.get_mut(field) {
+        Some(held) if held.value == *value => held.by = by,
+        Some(held) => *held = Claim { value: value.clone(), by },
+        None => drop(record.claims.insert(field.to_owned(), Claim { value: value.clone(), by })),
+    }
+}
+
+/// Drops the least claims of unknown fields beyond the limit; which ones stay does not depend on the order of arrival. Tells
+/// whether any had to go.
+fn bound_unknown(record: &mut Record) -> bool {
     if record.claims.len() <= UNKNOWN_FIELDS_MAX {
-        return;
+        return false;
     }
     let unknown = |field: &str| !super::user::is_documented(field);
     let mut orders: Vec<_> =
@@ -314,4 +329,5 @@ fn bound_unknown(record: &mut Record) {
     for (_, field) in orders.into_iter().take(surplus) {
         record.claims.remove(&field);
     }
+    surplus > 0
 }

@@ -133,6 +133,25 @@ proptest! {
     }
 
     #[test]
+    fn a_view_that_is_kept_along_is_the_view_computed_anew(
+        events in prop::collection::vec((event(), any::<Option<bool>>()), 1..10),
+        (early, late) in (0..40_i64, 0..60_i64),
+        reads in any::<bool>(),
+    ) {
+        let mut evidence: Vec<Evidence> = events.into_iter().map(|(event, times)| Evidence::Event(Box::new(timed(event, times)))).collect();
+        evidence.insert(evidence.len() / 3, row(Shape::Listing, 4, early, Sign::Alive));
+        evidence.insert(evidence.len() / 2, row(Shape::Detail, 5, late, Sign::Silent));
+        let mut known = Known::default();
+        for evidence in evidence {
+            let before = known.view.clone();
+            let decision = decide(known, &evidence, &at(60, reads));
+            prop_assert_eq!(&decision.known, &Known::from(decision.known.record.clone()));
+            prop_assert_eq!(&decision.difference, &change::between(before.as_deref(), decision.known.view.as_ref()));
+            known = decision.known;
+        }
+    }
+
+    #[test]
     fn changes_add_up_to_the_view(events in prop::collection::vec(event(), 1..8), began in 0..100_i64) {
         let mut evidence: Vec<Evidence> = events.into_iter().map(|event| Evidence::Event(Box::new(event))).collect();
         evidence.insert(evidence.len() / 2, row(Shape::Listing, 4, began, Sign::Alive));
@@ -154,6 +173,15 @@ proptest! {
         told.iter_mut().for_each(restless);
         prop_assert_eq!(told, view);
     }
+}
+
+/// The event again, whose snapshot tells times as well, where asked: null ones, or a minute before the first events.
+fn timed(mut event: Event, times: Option<bool>) -> Event {
+    for field in ["created_at", "updated_at"] {
+        let time = times.map(|known| if known { json!(second(-60).to_string()) } else { Value::Null });
+        event.user.extend(time.map(|time| (field.to_owned(), time)));
+    }
+    event
 }
 
 fn first_event() -> Event {

@@ -1,8 +1,16 @@
 //! How reads and claims merge into what the directory shows.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::record::Witness;
+use super::user::RESTLESS_FIELDS;
 use super::{Fields, Read, Record, Timestamp, User};
+
+/// Fields that events move by happening, whether or not they carry them.
+const TIME_FIELDS: [&str; 2] = ["updated_at", "created_at"];
 
 /// The user as shown; `None` while it is not known whether someone seen only among deleted users ever lived.
 ///
@@ -17,12 +25,43 @@ pub fn view(record: &Record) -> Option<User> {
     for (field, claim) in &record.claims {
         fields.insert(field.clone(), claim.value.clone());
     }
-    show_times(record, &mut fields);
+    fields.extend(TIME_FIELDS.into_iter().filter_map(|field| Some((field.to_owned(), time_shown(record, field)?.into_owned()))));
     let deleted_at = deleted_at(record);
     if deleted_at.is_some() {
         fields.insert("active".to_owned(), Value::Bool(false));
     }
     Some(User { fields, deleted_at })
+}
+
+/// Lays the claims of `by` over a user who is shown as the record said before them; returns the former values of the fields that
+/// now differ. Fields whose move is no change are not told.
+pub(super) fn overlay(user: &mut User, record: &Record, by: &Arc<Witness>) -> Fields {
+    let mut former = Fields::new();
+    let deleted = user.is_deleted();
+    for (field, claim) in record.claims.iter().filter(|(_, claim)| Arc::ptr_eq(&claim.by, by)) {
+        // A deleted user's `active` is false, whatever is claimed.
+        if !(TIME_FIELDS.contains(&field.as_str()) || deleted && field == "active") {
+            show(&mut user.fields, (field, &claim.value), &mut former);
+        }
+    }
+    for field in TIME_FIELDS {
+        if let Some(time) = time_shown(record, field) {
+            show(&mut user.fields, (field, &time), &mut former);
+        }
+    }
+    former
+}
+
+/// Shows a field's value, and notes the one that it replaces.
+fn show(fields: &mut Fields, (field, value): (&str, &Value), former: &mut Fields) {
+    let replaced = match fields.get_mut(field) {
+        Some(shown) if shown == value => return,
+        Some(shown) => std::mem::replace(shown, value.clone()),
+        None => fields.insert(field.to_owned(), value.clone()).unwrap_or_default(),
+    };
+    if replaced != *value && !RESTLESS_FIELDS.contains(&field) {
+        former.insert(field.to_owned(), replaced);
+    }
 }
 
 /// When the user was deleted, as the mirror tells it; `None` for a live one.
@@ -55,10 +94,7 @@ pub fn time(fields: &Fields, field: &str) -> Option<Timestamp> {
 
 /// Both reads, the newer over the older; `locations` and `manager` in the detail's shape.
 fn reads(record: &Record) -> Fields {
-    let (older, newer) = match (&record.listing, &record.detail) {
-        (Some(listing), Some(detail)) if listing.order() > detail.order() => (Some(detail), Some(listing)),
-        (listing, detail) => (listing.as_ref(), detail.as_ref()),
-    };
+    let (older, newer) = by_age(record);
     let mut fields = older.map(|read| read.fields.clone()).unwrap_or_default();
     let former_places = fields.get("locations").cloned().unwrap_or_default();
     let former_manager = fields.get("manager").cloned().unwrap_or_default();
@@ -72,6 +108,14 @@ fn reads(record: &Record) -> Fields {
         keep_title(manager, &former_manager);
     }
     fields
+}
+
+/// Both reads, the older one first.
+fn by_age(record: &Record) -> (Option<&Read>, Option<&Read>) {
+    match (&record.listing, &record.detail) {
+        (Some(listing), Some(detail)) if listing.order() > detail.order() => (Some(detail), Some(listing)),
+        (listing, detail) => (listing.as_ref(), detail.as_ref()),
+    }
 }
 
 /// Names become objects; an address that the other read told of the same name is kept.
@@ -98,15 +142,16 @@ fn keep_title(manager: &mut Value, former: &Value) {
 }
 
 /// `updated_at` is the row's, or the newest applied event's while that is newer; `created_at` the created event's until read.
-fn show_times(record: &Record, fields: &mut Fields) {
-    if let Some((stamp, _)) = record.life.touched
-        && time(fields, "updated_at").is_none_or(|read| stamp > read)
-    {
-        fields.insert("updated_at".to_owned(), Value::String(stamp.to_string()));
-    }
-    if let Some(created) = record.life.created
-        && fields.get("created_at").is_none_or(Value::is_null)
-    {
-        fields.insert("created_at".to_owned(), Value::String(created.to_string()));
-    }
+fn time_shown<'a>(record: &'a Record, field: &str) -> Option<Cow<'a, Value>> {
+    let (older, newer) = by_age(record);
+    let read = || newer.into_iter().chain(older).find_map(|read| read.fields.get(field));
+    let told = record.claims.get(field).map(|claim| &claim.value).or_else(read);
+    let bumped = match field {
+        "updated_at" => {
+            let told = told.and_then(Value::as_str).and_then(Timestamp::parse);
+            record.life.touched.map(|(stamp, _)| stamp).filter(|stamp| told.is_none_or(|told| *stamp > told))
+        }
+        _ => record.life.created.filter(|_| told.is_none_or(Value::is_null)),
+    };
+    bumped.map(|stamp| Cow::Owned(Value::String(stamp.to_string()))).or_else(|| told.map(Cow::Borrowed))
 }
