@@ -42,7 +42,7 @@ fn group(numbers: Numbers, users: impl Iterator<Item = u64>) -> Batch {
     let mut batch = Batch::default();
     for (step, user) in (1..).zip(users) {
         let (number, cursor) = (numbers.delivery + step, numbers.cursor + step);
-        let (source, uid, fields) = ("acme".to_owned(), uid(user), fields(user, number));
+        let (source, uid, fields): (Arc<str>, _, _) = ("acme".into(), uid(user), fields(user, number));
         let event_id = format!("evt_{number:032x}");
         let from = json!({"job_title": "Clerk"}).as_object().cloned().unwrap();
         batch.changes.push(Change {

@@ -82,7 +82,7 @@ pub struct Change {
     /// When it was made, by the service's clock.
     pub at: Timestamp,
     /// The source's name.
-    pub source: String,
+    pub source: Arc<str>,
     /// About whom.
     pub uid: String,
     /// What became of the user.

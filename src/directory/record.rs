@@ -69,22 +69,17 @@ pub struct Claim {
 }
 
 /// What of an event stands behind its claims.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     /// The event's own timestamp: orders claims among each other.
-    #[serde(rename = "s")]
     pub stamp: Timestamp,
     /// The event's kind: orders claims of one second.
-    #[serde(rename = "k")]
     pub rank: EventKind,
     /// Orders what is left.
-    #[serde(rename = "h")]
     pub digest: u64,
     /// When it arrived, in upstream's time.
-    #[serde(rename = "r")]
     pub received: Timestamp,
     /// The event.
-    #[serde(rename = "e")]
     pub event_id: String,
 }
 
@@ -107,16 +102,31 @@ mod by_event {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use serde::ser::SerializeSeq as _;
     use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
 
     use super::{Claim, Fields, Witness};
 
     #[derive(Serialize)]
     struct Told<'a> {
-        #[serde(flatten)]
-        by: &'a Witness,
-        v: BTreeMap<&'a str, &'a serde_json::Value>,
+        s: super::Timestamp,
+        k: super::EventKind,
+        h: u64,
+        r: super::Timestamp,
+        e: &'a str,
+        v: Values<'a>,
+    }
+
+    /// What one event claims, picked out of all claims: there are few events.
+    struct Values<'a> {
+        claims: &'a BTreeMap<String, Claim>,
+        by: &'a Arc<Witness>,
+    }
+
+    impl Serialize for Values<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let own = self.claims.iter().filter(|(_, claim)| claim.by == *self.by);
+            serializer.collect_map(own.map(|(field, claim)| (field, &claim.value)))
+        }
     }
 
     #[derive(serde::Deserialize)]
@@ -130,16 +140,16 @@ mod by_event {
     }
 
     pub(super) fn serialize<S: Serializer>(claims: &BTreeMap<String, Claim>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut events: Vec<Told<'_>> = Vec::new();
-        for (field, claim) in claims {
-            match events.iter_mut().find(|told| *told.by == *claim.by) {
-                Some(told) => drop(told.v.insert(field, &claim.value)),
-                None => events.push(Told { by: &claim.by, v: BTreeMap::from([(field.as_str(), &claim.value)]) }),
+        let mut events: Vec<&Arc<Witness>> = Vec::new();
+        for claim in claims.values() {
+            if !events.contains(&&claim.by) {
+                events.push(&claim.by);
             }
         }
-        let mut sequence = serializer.serialize_seq(Some(events.len()))?;
-        events.iter().try_for_each(|told| sequence.serialize_element(told))?;
-        sequence.end()
+        serializer.collect_seq(events.into_iter().map(|by| {
+            let Witness { stamp, rank, digest, received, event_id } = by.as_ref();
+            Told { s: *stamp, k: *rank, h: *digest, r: *received, e: event_id, v: Values { claims, by } }
+        }))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Claim>, D::Error> {

@@ -130,7 +130,7 @@ fn first_of_history(store: &Store, source: &str, uid: &str, after: Option<u64>) 
     let Some(record) = store.record(source, uid)? else { return Err(problem::user_not_found(&format!("UID '{uid}'"))) };
     let Some(after) = after else { return Ok(record.last_change) };
     match store.change(after)? {
-        Some(change) if change.source == source && change.uid == uid => Ok(change.previous),
+        Some(change) if *change.source == *source && change.uid == uid => Ok(change.previous),
         Some(_) => Err(problem::invalid_parameter("after", "the `next` of a former answer about this user")),
         None => Ok(0),
     }
@@ -152,7 +152,7 @@ mod tests {
         Change {
             cursor: 7,
             at: Timestamp::parse("2025-11-18T15:30:00Z").unwrap(),
-            source: "main".to_owned(),
+            source: "main".into(),
             uid: "E1".to_owned(),
             kind,
             from: fields(from),

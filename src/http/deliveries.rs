@@ -26,7 +26,7 @@ struct Shown {
 impl From<Delivery> for Shown {
     fn from(delivery: Delivery) -> Self {
         let Delivery { number: _, source, event_id, event, uid, outcome, reason, received_at, expires_at: _, body: _ } = delivery;
-        Self { event_id, source, event, uid, outcome, reason, received_at: received_at.to_string() }
+        Self { event_id, source: source.to_string(), event, uid, outcome, reason, received_at: received_at.to_string() }
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
         let at = Timestamp::parse("2025-11-18T15:30:00Z").unwrap();
         Delivery {
             number: 3,
-            source: "main".to_owned(),
+            source: "main".into(),
             event_id: "e-1".to_owned(),
             event: None,
             uid: None,

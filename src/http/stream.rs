@@ -89,7 +89,7 @@ mod tests {
         let change = Change {
             cursor: 12,
             at: Timestamp::from_millis(0),
-            source: "main".to_owned(),
+            source: "main".into(),
             uid: "E1".to_owned(),
             kind: ChangeKind::Updated,
             from: Fields::new(),

@@ -17,7 +17,7 @@ use crate::directory::{
 use crate::storage::entry::Numbers;
 use crate::storage::{Batch, Call, Delivery, Error, RunState, SeenDelivery, SourceGap, SourceState, Store, StoredUser};
 use crate::telemetry::Metrics;
-use crate::upstream::mangoapps::delivery::Content;
+use crate::upstream::mangoapps::delivery::{self, Content};
 
 /// What a group needs around it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ enum Answer {
 struct Decided {
     outcome: Outcome,
     closed: u64,
-    difference: Option<Difference>,
+    changed: bool,
 }
 
 /// What the metrics learn once the group is durable.
@@ -99,39 +99,41 @@ impl<'a> Group<'a> {
 
     fn deliver(&mut self, deliver: Deliver) -> Result<(), Error> {
         let Deliver { source, delivery, body, received_at, again, reply } = deliver;
-        let event = delivery.event.as_deref().and_then(EventKind::from_name);
-        let key = (Arc::clone(&source), delivery.event_id.clone());
+        let delivery::Delivery { event_id, event, uid, content } = delivery;
+        let kind = event.as_deref().and_then(EventKind::from_name);
+        let key = (Arc::clone(&source), event_id.clone());
         let seen = match self.seen.get(&key) {
             Some(seen) => Some(*seen),
-            None => self.around.store.seen(&source, &delivery.event_id)?,
+            None => self.around.store.seen(&source, &event_id)?,
         };
         if seen.is_some() && !again {
-            let receipt = Receipt { outcome: Outcome::Duplicate, event_id: delivery.event_id, event };
-            self.answers.push(Answer::Delivery(reply, receipt));
+            self.answers.push(Answer::Delivery(reply, Receipt { outcome: Outcome::Duplicate, event_id, event: kind }));
             return Ok(());
         }
-        let (outcome, reason, stamp) = match &delivery.content {
+        let (outcome, reason, stamp) = match content {
             Content::Ignored => (Outcome::Ignored, None, None),
             // Decided again and still not understood: what is kept of it stays as it is.
             Content::Quarantined(_) if again => {
-                let receipt = Receipt { outcome: Outcome::Quarantined, event_id: delivery.event_id, event };
-                self.answers.push(Answer::Delivery(reply, receipt));
+                self.answers.push(Answer::Delivery(reply, Receipt { outcome: Outcome::Quarantined, event_id, event: kind }));
                 return Ok(());
             }
             Content::Quarantined(why) => {
-                self.undecodable(&source, &delivery.event_id)?;
-                (Outcome::Quarantined, Some((*why).to_owned()), None)
+                self.undecodable(&source, &event_id)?;
+                (Outcome::Quarantined, Some(why.to_owned()), None)
             }
-            Content::Event(event) => (self.hear(&source, event)?, None, Some(event.stamp)),
+            Content::Event(event) => {
+                let stamp = event.stamp;
+                (self.hear(&source, event)?, None, Some(stamp))
+            }
         };
         self.numbers.delivery += 1;
         self.seen.insert(key, SeenDelivery { number: self.numbers.delivery, outcome });
         self.batch.deliveries.push(Delivery {
             number: self.numbers.delivery,
-            source: source.to_string(),
-            event_id: delivery.event_id.clone(),
-            event: delivery.event,
-            uid: delivery.uid,
+            source: Arc::clone(&source),
+            event_id: event_id.clone(),
+            event,
+            uid,
             outcome,
             reason,
             received_at,
@@ -139,14 +141,13 @@ impl<'a> Group<'a> {
             expires_at: stamp.map_or(received_at, |stamp| stamp.max(received_at)) + self.tenant(&source).remember_deliveries,
             body: (outcome == Outcome::Quarantined).then(|| body.to_vec()),
         });
-        self.answers.push(Answer::Delivery(reply, Receipt { outcome, event_id: delivery.event_id, event }));
+        self.answers.push(Answer::Delivery(reply, Receipt { outcome, event_id, event: kind }));
         Ok(())
     }
 
-    fn hear(&mut self, source: &Arc<str>, event: &Event) -> Result<Outcome, Error> {
-        let cause = Cause::EventId(event.id.clone());
-        let evidence = Evidence::Event(Box::new(event.clone()));
-        Ok(self.decide(source, (&event.uid, &evidence), &cause)?.outcome)
+    fn hear(&mut self, source: &Arc<str>, event: Box<Event>) -> Result<Outcome, Error> {
+        let (uid, cause) = (event.uid.clone(), Cause::EventId(event.id.clone()));
+        Ok(self.decide((Arc::clone(source), uid), &Evidence::Event(event), cause)?.outcome)
     }
 
     fn undecodable(&mut self, source: &Arc<str>, event_id: &str) -> Result<(), Error> {
@@ -160,10 +161,10 @@ impl<'a> Group<'a> {
         let mut done = Repaired::default();
         let mut run = run.map(|run| self.numbered(run));
         let id = run.as_ref().map_or(0, |run| run.id);
-        for (uid, evidence) in &evidence {
-            let decision = self.decide(&source, (uid, evidence), &Cause::Reconciliation(id))?;
-            done.gaps_closed += decision.closed;
-            done.differences.extend(decision.difference.map(|difference| (uid.clone(), difference)));
+        for (uid, evidence) in evidence {
+            let decided = self.decide((Arc::clone(&source), uid), &evidence, Cause::Reconciliation(id))?;
+            done.gaps_closed += decided.closed;
+            done.changed += u64::from(decided.changed);
         }
         for evidence in shown {
             self.show(&source, evidence)?;
@@ -182,7 +183,7 @@ impl<'a> Group<'a> {
         }
         if let Some(run) = &mut run {
             run.progress.gaps_closed += done.gaps_closed;
-            run.progress.changed += done.differences.len() as u64;
+            run.progress.changed += done.changed;
             if run.state.is_over() {
                 self.tally.ended.push((Arc::clone(&source), run.mode, run.state));
             }
@@ -204,12 +205,11 @@ impl<'a> Group<'a> {
     }
 
     /// Loads, decides, and keeps the decision for the commit.
-    fn decide(&mut self, source: &Arc<str>, (uid, evidence): (&str, &Evidence), cause: &Cause) -> Result<Decided, Error> {
-        let at = self.at(source);
-        let key = (Arc::clone(source), uid.to_owned());
-        let known = match self.records.remove(&key).or_else(|| self.recent.take(&key)) {
+    fn decide(&mut self, who: Who, evidence: &Evidence, cause: Cause) -> Result<Decided, Error> {
+        let at = self.at(&who.0);
+        let known = match self.records.remove(&who).or_else(|| self.recent.take(&who)) {
             Some(known) => Arc::unwrap_or_clone(known),
-            None => self.around.store.record(source, uid)?.into(),
+            None => self.around.store.record(&who.0, &who.1)?.into(),
         };
         let mut decision = decide(known, evidence, &at);
         let record = &mut decision.known.record;
@@ -222,32 +222,34 @@ impl<'a> Group<'a> {
                 self.numbers.gap += 1;
                 gap.id = self.numbers.gap;
             }
-            let closed_by = if let Cause::Reconciliation(id) = cause { *id } else { 0 };
-            let (uid, gap) = (Some(uid.to_owned()), gap.clone());
-            self.batch.closed.push(ClosedGap { source: source.to_string(), reason: *reason, uid, gap, closed_at: at.wall, closed_by });
+            let closed_by = if let Cause::Reconciliation(id) = cause { id } else { 0 };
+            let (source, uid, gap) = (who.0.to_string(), Some(who.1.clone()), gap.clone());
+            self.batch.closed.push(ClosedGap { source, reason: *reason, uid, gap, closed_at: at.wall, closed_by });
         }
-        self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(source), *reason)));
-        if let Some(difference) = &decision.difference {
-            record.last_change = self.change(source, uid, (difference, cause.clone(), record.last_change));
+        self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(&who.0), *reason)));
+        let Decision { mut known, outcome, closed, difference, .. } = decision;
+        let decided = Decided { outcome, closed: closed.len() as u64, changed: difference.is_some() };
+        if let Some(difference) = difference {
+            known.record.last_change = self.change(&who, difference, (cause, known.record.last_change));
         }
-        let Decision { known, outcome, closed, difference, .. } = decision;
-        self.records.insert(key, Arc::new(known));
-        Ok(Decided { outcome, closed: closed.len() as u64, difference })
+        self.records.insert(who, Arc::new(known));
+        Ok(decided)
     }
 
-    fn change(&mut self, source: &Arc<str>, uid: &str, (difference, cause, previous): (&Difference, Cause, u64)) -> u64 {
+    fn change(&mut self, (source, uid): &Who, difference: Difference, (cause, previous): (Cause, u64)) -> u64 {
+        let Difference { kind, from, user } = difference;
         self.numbers.cursor += 1;
-        self.tally.changed.push((Arc::clone(source), difference.kind, matches!(cause, Cause::EventId(_))));
+        self.tally.changed.push((Arc::clone(source), kind, matches!(cause, Cause::EventId(_))));
         self.batch.changes.push(Change {
             cursor: self.numbers.cursor,
             at: self.around.clock.now(),
-            source: source.to_string(),
-            uid: uid.to_owned(),
-            kind: difference.kind,
-            from: difference.from.clone(),
+            source: Arc::clone(source),
+            uid: uid.clone(),
+            kind,
+            from,
             cause,
             previous,
-            user: difference.user.clone(),
+            user,
         });
         self.numbers.cursor
     }
@@ -305,23 +307,21 @@ impl<'a> Group<'a> {
         Circumstances { rules: tenant.rules, now: tenant.time.now(), wall: self.around.clock.now() }
     }
 
-    /// The batch to be committed.
+    /// The batch to be committed: nothing more is taken after it.
     #[must_use]
     pub fn batch(&mut self) -> &Batch {
-        self.batch.users = self
-            .records
-            .iter()
-            .map(|((source, uid), known)| StoredUser { source: source.to_string(), uid: uid.clone(), known: Arc::clone(known) })
-            .collect();
+        self.batch.users = self.records.drain().map(|((source, uid), known)| StoredUser { source, uid, known }).collect();
         self.batch.sources = std::mem::take(&mut self.states).into_iter().map(|(source, state)| (source.to_string(), state)).collect();
         &self.batch
     }
 
     /// Answers everyone: the group is durable.
     pub fn succeed(self) {
-        drop(self.batch);
-        for (who, known) in self.records {
-            self.recent.put(who, known);
+        let Batch { users, changes, .. } = self.batch;
+        // They share what is shown: users that stand alone again are changed in place.
+        drop(changes);
+        for StoredUser { source, uid, known } in users {
+            self.recent.put((source, uid), known);
         }
         for (source, reason) in self.tally.shown {
             self.around.metrics.gap_detected(&source, reason);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Receipt, Refusal};
-use crate::directory::{Difference, Evidence, Gap, Reason, Timestamp};
+use crate::directory::{Evidence, Gap, Reason, Timestamp};
 use crate::storage::{Endpoint, Reconciliation, SourceState};
 use crate::upstream::mangoapps::delivery::Delivery;
 
@@ -75,8 +75,8 @@ pub struct SourceEvidence {
 pub struct Repaired {
     /// The reconciliation as it was stored.
     pub run: Option<Reconciliation>,
-    /// The changes that the evidence made, by uid.
-    pub differences: Vec<(String, Difference)>,
+    /// How many changes the evidence made.
+    pub changed: u64,
     /// How many gaps were closed.
     pub gaps_closed: u64,
     /// The place in the ledger of the call that was logged; 0 when there was none.

@@ -121,7 +121,7 @@ impl Service {
     async fn restore(&self) -> Result<(), super::Error> {
         let newest = self.store.deliveries(None, u64::MAX, LAST_DELIVERIES_MAX)?;
         for delivery in newest {
-            if let Some(tenant) = self.tenants.get(&delivery.source) {
+            if let Some(tenant) = self.tenants.get(&*delivery.source) {
                 tenant.counters.restore(delivery.received_at);
             }
         }

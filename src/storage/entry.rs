@@ -45,7 +45,7 @@ impl Batch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredUser {
     /// The source's name.
-    pub source: String,
+    pub source: Arc<str>,
     /// Upstream's identifier.
     pub uid: String,
     /// The record, and what is shown of it.
@@ -58,7 +58,7 @@ pub struct Delivery {
     /// Its number: contiguous, from 1, over all sources.
     pub number: u64,
     /// The source's name.
-    pub source: String,
+    pub source: Arc<str>,
     /// The event id, at most 200 characters.
     pub event_id: String,
     /// The `event` of the body, where it was readable; at most 100 characters.

@@ -1,6 +1,7 @@
 //! What a batch becomes: rows to write, the values they replace, and what the index is to take in.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sled::IVec;
 
@@ -24,7 +25,7 @@ pub(super) struct Draft<'a> {
     /// What readers go on seeing until the write is durable.
     pub(super) former: Former,
     /// The users of the batch, for the index.
-    pub(super) users: Vec<(String, Projection)>,
+    pub(super) users: Vec<(Arc<str>, Projection)>,
     /// The greatest numbers after the batch.
     pub(super) numbers: Numbers,
     /// The tally of all records after the batch.
@@ -103,7 +104,7 @@ impl<'a> Draft<'a> {
         }
         self.tally.add(&key, &content);
         self.former.insert(key, former);
-        self.users.push((source.clone(), Projection::of(uid, record, known.view.as_deref())));
+        self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref())));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What readers see: the rows and indexes as of the last durable commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sled::IVec;
 
@@ -73,7 +74,7 @@ impl Durable {
     }
 
     /// Moves on to a commit that is on disk now.
-    pub(super) fn advance(&mut self, batch: &Batch, users: Vec<(String, Projection)>, ends: (Numbers, Tally)) {
+    pub(super) fn advance(&mut self, batch: &Batch, users: Vec<(Arc<str>, Projection)>, ends: (Numbers, Tally)) {
         for (source, projection) in users {
             self.source_mut(&source).put(projection);
         }

@@ -53,7 +53,7 @@ pub(super) fn encode_change(change: &Change) -> Option<Vec<u8>> {
 
 pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
     let StoredChange { at, source, uid, kind, cause, previous, deleted_at, from, fields } = postcard::from_bytes(content).ok()?;
-    let (source, uid) = (source.to_owned(), uid.to_owned());
+    let (source, uid) = (source.into(), uid.to_owned());
     let user = User { fields: serde_json::from_str(fields).ok()?, deleted_at: deleted_at.map(str::to_owned) };
     Some(Change { cursor, at, source, uid, kind, from: serde_json::from_str(from).ok()?, cause, previous, user: Arc::new(user) })
 }

@@ -42,13 +42,13 @@ pub(super) fn record(uid: &str, title: &str) -> Record {
 }
 
 pub(super) fn stored(uid: &str, record: Record) -> StoredUser {
-    StoredUser { source: SOURCE.to_owned(), uid: uid.to_owned(), known: Arc::new(record.into()) }
+    StoredUser { source: SOURCE.into(), uid: uid.to_owned(), known: Arc::new(record.into()) }
 }
 
 pub(super) fn delivery(number: u64, outcome: Outcome) -> Delivery {
     Delivery {
         number,
-        source: SOURCE.to_owned(),
+        source: SOURCE.into(),
         event_id: format!("event-{number}"),
         event: Some("user.updated".to_owned()),
         uid: Some(format!("u{number}")),
@@ -64,7 +64,7 @@ pub(super) fn change(cursor: u64, uid: &str, previous: u64) -> Change {
     Change {
         cursor,
         at: at(cursor as i64),
-        source: SOURCE.to_owned(),
+        source: SOURCE.into(),
         uid: uid.to_owned(),
         kind: ChangeKind::Updated,
         from: fields(json!({"job_title": null})),

@@ -265,7 +265,7 @@ fn sources_never_touch_each_other() {
     let (_folder, store) = house();
     let mut mine = stored("u", record("u", "Clerk"));
     store.commit(&Batch { users: vec![mine.clone()], ..Batch::default() }).unwrap();
-    mine.source = "acme2".to_owned();
+    mine.source = "acme2".into();
     edit(&mut mine, |record| record.listing.as_mut().unwrap().fields = Fields::new());
     store.commit(&Batch { users: vec![mine], ..Batch::default() }).unwrap();
     assert_eq!(store.record(SOURCE, "u").unwrap(), Some(record("u", "Clerk")));
