@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sled::IVec;
 
 use super::index::Projection;
-use super::packed::{self, Entry};
+use super::packed::Packer;
 use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
@@ -20,6 +20,8 @@ pub(super) type Former = HashMap<Vec<u8>, Option<IVec>>;
 /// A batch made ready for one atomic write. Nothing is written yet.
 pub(super) struct Draft<'a> {
     rows: &'a Rows,
+    /// What is being written down.
+    buffer: Vec<u8>,
     /// The rows.
     pub(super) writes: sled::Batch,
     /// What readers go on seeing until the write is durable.
@@ -39,7 +41,9 @@ impl<'a> Draft<'a> {
     /// [`Error::Unavailable`] when its numbers do not follow those; as reads for what is replaced.
     pub(super) fn of(batch: &Batch, rows: &'a Rows, durable: (Numbers, Tally), logged: &[&Call]) -> Result<Self, Error> {
         let (numbers, tally) = durable;
-        let mut draft = Self { rows, writes: sled::Batch::default(), former: Former::new(), users: Vec::new(), numbers, tally };
+        let former = Former::with_capacity(batch.users.len());
+        let users = Vec::with_capacity(batch.users.len());
+        let mut draft = Self { rows, buffer: Vec::new(), writes: sled::Batch::default(), former, users, numbers, tally };
         draft.deliveries(batch)?;
         draft.changes(batch)?;
         batch.users.iter().try_for_each(|user| draft.user(user))?;
@@ -62,7 +66,7 @@ impl<'a> Draft<'a> {
 
     fn deliveries(&mut self, batch: &Batch) -> Result<(), Error> {
         let Some(first) = batch.deliveries.first() else { return Ok(()) };
-        let mut entries = Vec::with_capacity(batch.deliveries.len());
+        let mut packer = Packer::new(first.number);
         for delivery in &batch.deliveries {
             self.numbers.delivery = self.follow(self.numbers.delivery, delivery.number, "delivery")?;
             let seen = keys::seen(&delivery.source, &delivery.event_id);
@@ -73,22 +77,24 @@ impl<'a> Draft<'a> {
             if let Some(body) = &delivery.body {
                 self.rows.insert(&mut self.writes, &keys::numbered(keys::BODY, delivery.number), body);
             }
-            let content = stored::encode_delivery(delivery).ok_or_else(|| self.unwritable("a delivery"))?;
-            entries.push(Entry { content, mark: stored::mark(delivery.outcome), at: delivery.expires_at });
+            let content = stored::encode_delivery(delivery, self.emptied()).ok_or_else(|| self.unwritable("a delivery"))?;
+            packer.add(&content, stored::mark(delivery.outcome), delivery.expires_at);
+            self.buffer = content;
         }
-        self.pack(keys::DELIVERIES, first.number, entries);
+        self.pack(keys::DELIVERIES, packer);
         Ok(())
     }
 
     fn changes(&mut self, batch: &Batch) -> Result<(), Error> {
         let Some(first) = batch.changes.first() else { return Ok(()) };
-        let mut entries = Vec::with_capacity(batch.changes.len());
+        let mut packer = Packer::new(first.cursor);
         for change in &batch.changes {
             self.numbers.cursor = self.follow(self.numbers.cursor, change.cursor, "change")?;
-            let content = stored::encode_change(change).ok_or_else(|| self.unwritable("a change"))?;
-            entries.push(Entry { content, mark: 0, at: change.at });
+            let content = stored::encode_change(change, self.emptied()).ok_or_else(|| self.unwritable("a change"))?;
+            packer.add(&content, 0, change.at);
+            self.buffer = content;
         }
-        self.pack(keys::CHANGES, first.cursor, entries);
+        self.pack(keys::CHANGES, packer);
         Ok(())
     }
 
@@ -97,12 +103,14 @@ impl<'a> Draft<'a> {
         let record = &known.record;
         record.gaps.values().for_each(|gap| self.note_gap(gap));
         let key = keys::user(source, uid);
-        let content = serde_json::to_vec(record).map_err(|_| self.unwritable("a record"))?;
+        let mut content = self.emptied();
+        serde_json::to_writer(&mut content, record).map_err(|_| self.unwritable("a record"))?;
         let former = self.rows.replace(&mut self.writes, &key, &content)?;
         if let Some(former) = &former {
             self.tally.take(&key, former);
         }
         self.tally.add(&key, &content);
+        self.buffer = content;
         self.former.insert(key, former);
         self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref())));
         Ok(())
@@ -132,8 +140,15 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn pack(&mut self, kind: u8, first: u64, entries: Vec<Entry>) {
-        for (first, content) in packed::pack(first, entries) {
+    /// The buffer, without what was in it.
+    fn emptied(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer
+    }
+
+    fn pack(&mut self, kind: u8, packer: Packer) {
+        for (first, content) in packer.rows() {
             self.rows.insert(&mut self.writes, &keys::numbered(kind, first), &content);
         }
     }

@@ -95,21 +95,20 @@ impl Index {
             Order::ALL.into_iter().for_each(|order| self.enter(order, slot));
             return;
         };
-        let Some(old) = self.entries.get(slot as usize).cloned() else { return };
-        self.strike(slot, &old);
+        self.strike(slot);
         let new = self.note(slot, projection);
-        let moved = |order: &Order| {
-            order.compare(&old, &new).is_ne() || order.holds(&old) != order.holds(&new) || member(slot, &old) != member(slot, &new)
-        };
-        let moved: Vec<Order> = Order::ALL.into_iter().filter(moved).collect();
-        for order in moved.iter().filter(|order| order.holds(&old)) {
-            let compare = by(&self.entries, *order, &old);
-            self.orders.get_mut(*order).remove(slot, compare);
+        let Some(old) = self.entries.get(slot as usize) else { return };
+        let moved = Order::ALL.map(|order| {
+            order.compare(old, &new).is_ne() || order.holds(old) != order.holds(&new) || member(slot, old) != member(slot, &new)
+        });
+        let moved = || Order::ALL.into_iter().zip(moved).filter_map(|(order, moved)| moved.then_some(order));
+        for order in moved().filter(|order| order.holds(old)) {
+            self.orders.get_mut(order).remove(slot, by(&self.entries, order, old));
         }
         if let Some(entry) = self.entries.get_mut(slot as usize) {
             *entry = new;
         }
-        moved.into_iter().for_each(|order| self.enter(order, slot));
+        moved().for_each(|order| self.enter(order, slot));
     }
 
     /// Takes a source's state in.
@@ -239,7 +238,8 @@ impl Index {
     }
 
     /// Takes back what [`Index::note`] noted, gaps aside: those are replaced.
-    fn strike(&mut self, slot: u32, old: &Entry) {
+    fn strike(&mut self, slot: u32) {
+        let Some(old) = self.entries.get(slot as usize) else { return };
         if let Some(count) = count_of(&mut self.counts, old.standing) {
             *count = count.saturating_sub(1);
         }

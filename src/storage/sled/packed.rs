@@ -10,11 +10,19 @@ use crate::directory::Timestamp;
 
 const HEAD_BYTES: usize = 1 + 8;
 
-/// One entry to be packed.
-pub(super) struct Entry {
-    pub(super) content: Vec<u8>,
-    pub(super) mark: u8,
-    pub(super) at: Timestamp,
+/// Puts entries into rows. A row is filled before the next is begun; an entry too long for a row has one alone.
+pub(super) struct Packer {
+    next: u64,
+    done: Vec<(u64, Vec<u8>)>,
+    open: Option<Open>,
+}
+
+/// The row that is being filled.
+struct Open {
+    first: u64,
+    marks: u8,
+    latest: Timestamp,
+    content: Vec<u8>,
 }
 
 /// One packed row.
@@ -28,33 +36,50 @@ pub(super) struct Packed {
     content: IVec,
 }
 
-/// Packs `entries`, the first of which has the number `first`: each row's first number and content. A row is filled before the
-/// next is begun; an entry too long for a row has one alone.
-pub(super) fn pack(first: u64, entries: impl IntoIterator<Item = Entry>) -> Vec<(u64, Vec<u8>)> {
-    let mut done = Vec::new();
-    let mut open: Option<(u64, u8, Timestamp, Vec<u8>)> = None;
-    for (number, entry) in (first..).zip(entries) {
-        let needed = 4 + entry.content.len();
-        let fits = |content: &Vec<u8>| OVERHEAD_BYTES + HEAD_BYTES + content.len() + needed <= VALUE_BYTES_MAX;
-        if open.as_ref().is_some_and(|(.., content)| !fits(content)) {
-            done.extend(open.take());
-        }
-        let (_, marks, latest, content) = open.get_or_insert_with(|| (number, 0, Timestamp::MIN, Vec::with_capacity(needed)));
-        *marks |= entry.mark;
-        *latest = entry.at.max(*latest);
-        content.extend(u32::try_from(entry.content.len()).unwrap_or(u32::MAX).to_le_bytes());
-        content.extend(entry.content);
+impl Packer {
+    /// The first entry will have the number `first`.
+    pub(super) const fn new(first: u64) -> Self {
+        Self { next: first, done: Vec::new(), open: None }
     }
-    done.extend(open);
-    done.into_iter().map(|(first, marks, latest, content)| (first, with_head(marks, latest, &content))).collect()
+
+    /// Adds the next entry.
+    pub(super) fn add(&mut self, content: &[u8], mark: u8, at: Timestamp) {
+        let needed = 4 + content.len();
+        let fits = |open: &mut Open| OVERHEAD_BYTES + open.content.len() + needed <= VALUE_BYTES_MAX;
+        let full = self.open.take_if(|open| !fits(open));
+        self.done.extend(full.map(Open::close));
+        let open = self.open.get_or_insert_with(|| Open::new(self.next, HEAD_BYTES + needed));
+        open.marks |= mark;
+        open.latest = open.latest.max(at);
+        open.content.extend(u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+        open.content.extend_from_slice(content);
+        self.next = self.next.saturating_add(1);
+    }
+
+    /// Each row's first number and content.
+    pub(super) fn rows(mut self) -> Vec<(u64, Vec<u8>)> {
+        self.done.extend(self.open.map(Open::close));
+        self.done
+    }
 }
 
-fn with_head(marks: u8, latest: Timestamp, content: &[u8]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(HEAD_BYTES + content.len());
-    row.push(marks);
-    row.extend(latest.as_millis().to_le_bytes());
-    row.extend_from_slice(content);
-    row
+impl Open {
+    fn new(first: u64, needed: usize) -> Self {
+        let mut content = Vec::with_capacity(needed.max(VALUE_BYTES_MAX));
+        content.extend([0; HEAD_BYTES]);
+        Self { first, marks: 0, latest: Timestamp::MIN, content }
+    }
+
+    /// Writes the head, now that it is known.
+    fn close(mut self) -> (u64, Vec<u8>) {
+        if let Some((marks, rest)) = self.content.split_first_mut()
+            && let Some(latest) = rest.first_chunk_mut()
+        {
+            *marks = self.marks;
+            *latest = self.latest.as_millis().to_le_bytes();
+        }
+        (self.first, self.content)
+    }
 }
 
 impl Packed {

@@ -9,9 +9,10 @@ use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
 /// The version of this layout. Another one is refused: it is written by another rollcall.
-pub(super) const LAYOUT: u8 = 1;
+pub(super) const LAYOUT: u8 = 2;
 
-/// A change as it stands in the log: its place is its cursor.
+/// A change as it stands in the log, where its place is its cursor. Behind it comes, as JSON, a list of two: the former values of
+/// the fields that differ, and all fields of the user.
 #[derive(Serialize, Deserialize)]
 struct StoredChange<'a> {
     at: Timestamp,
@@ -21,22 +22,18 @@ struct StoredChange<'a> {
     cause: Cause,
     previous: u64,
     deleted_at: Option<&'a str>,
-    /// JSON, as the next one.
-    from: &'a str,
-    fields: &'a str,
 }
 
-pub(super) fn encode_delivery(delivery: &Delivery) -> Option<Vec<u8>> {
-    postcard::to_allocvec(delivery).ok()
+/// Appends to `buffer`, as all encoding of what there is much of: one buffer serves a whole commit.
+pub(super) fn encode_delivery(delivery: &Delivery, buffer: Vec<u8>) -> Option<Vec<u8>> {
+    postcard::to_extend(delivery, buffer).ok()
 }
 
 pub(super) fn decode_delivery(content: &[u8]) -> Option<Delivery> {
     postcard::from_bytes(content).ok()
 }
 
-pub(super) fn encode_change(change: &Change) -> Option<Vec<u8>> {
-    let from = serde_json::to_string(&change.from).ok()?;
-    let fields = serde_json::to_string(&change.user.fields).ok()?;
+pub(super) fn encode_change(change: &Change, buffer: Vec<u8>) -> Option<Vec<u8>> {
     let stored = StoredChange {
         at: change.at,
         source: &change.source,
@@ -45,23 +42,27 @@ pub(super) fn encode_change(change: &Change) -> Option<Vec<u8>> {
         cause: change.cause.clone(),
         previous: change.previous,
         deleted_at: change.user.deleted_at.as_deref(),
-        from: &from,
-        fields: &fields,
     };
-    postcard::to_allocvec(&stored).ok()
+    let mut buffer = postcard::to_extend(&stored, buffer).ok()?;
+    serde_json::to_writer(&mut buffer, &(&change.from, &change.user.fields)).ok()?;
+    Some(buffer)
 }
 
 pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
-    let StoredChange { at, source, uid, kind, cause, previous, deleted_at, from, fields } = postcard::from_bytes(content).ok()?;
+    let (stored, json) = postcard::take_from_bytes(content).ok()?;
+    let StoredChange { at, source, uid, kind, cause, previous, deleted_at } = stored;
+    let (from, fields) = serde_json::from_slice(json).ok()?;
     let (source, uid) = (source.into(), uid.to_owned());
-    let user = User { fields: serde_json::from_str(fields).ok()?, deleted_at: deleted_at.map(str::to_owned) };
-    Some(Change { cursor, at, source, uid, kind, from: serde_json::from_str(from).ok()?, cause, previous, user: Arc::new(user) })
+    let user = User { fields, deleted_at: deleted_at.map(str::to_owned) };
+    Some(Change { cursor, at, source, uid, kind, from, cause, previous, user: Arc::new(user) })
 }
 
 /// 8 bytes of number, the least first, and the outcome.
-pub(super) fn encode_seen(delivery: &Delivery) -> Vec<u8> {
-    let mut content = delivery.number.to_le_bytes().to_vec();
-    content.push(mark(delivery.outcome));
+pub(super) fn encode_seen(delivery: &Delivery) -> [u8; 9] {
+    let mut content = [mark(delivery.outcome); 9];
+    if let Some(number) = content.first_chunk_mut() {
+        *number = delivery.number.to_le_bytes();
+    }
     content
 }
 

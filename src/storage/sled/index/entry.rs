@@ -38,7 +38,7 @@ pub(in crate::storage::sled) struct Entry {
 }
 
 /// One open gap of a user.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OpenGap {
     pub(super) id: u64,
     pub(super) reason: Reason,

@@ -19,6 +19,9 @@ pub(super) struct Gaps {
 impl Gaps {
     /// Takes in the gaps that a user now has.
     pub(super) fn put(&mut self, slot: u32, gaps: Box<[OpenGap]>) {
+        if gaps == *self.users.get(&slot).unwrap_or(&Box::default()) {
+            return;
+        }
         for gap in self.users.remove(&slot).iter().flatten() {
             self.forget(gap.id, gap.detected_at, Some(slot));
             self.due.remove(&(gap.due, slot));
