@@ -75,9 +75,20 @@ impl Store {
     /// Makes `batch` durable, in one atomic step, then visible. One caller at a time: the writer.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk did not take it; from then on every commit fails until the store is opened anew.
+    /// [`Error::Unavailable`] when the disk did not take it; from then on every commit fails until [`Store::mend`] succeeds.
     pub fn commit(&self, batch: &Batch) -> Result<(), Error> {
         engine!(self, store => store.commit(batch))
+    }
+
+    /// Tries to make a store fit for commits again that is not ([`Store::healthy`]); returns whether it was opened anew for that.
+    /// Cheap when there is nothing to do or an attempt was made just before. After opening, the batch that failed is there as a
+    /// whole, in every respect, or not at all: what was read before, numbers too, no longer counts. Called by the writer,
+    /// between commits.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it still cannot commit, and why.
+    pub fn mend(&self) -> Result<bool, Error> {
+        engine!(self, store => store.mend())
     }
 
     /// One user's record.
@@ -255,7 +266,7 @@ impl Store {
     /// Whether it can commit; else why not.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] since the commit that failed.
+    /// [`Error::Unavailable`] from the commit that failed until the store is mended.
     pub fn healthy(&self) -> Result<(), Error> {
         engine!(self, store => store.healthy())
     }

@@ -4,8 +4,9 @@
 //! The store's commits block on the disk, and every decision needs what the one before it decided. One thread that groups what
 //! waits needs no locks around the rules, and its price, one core for all sources, is far above what upstream can send.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
 use super::group::{Group, Surroundings};
@@ -23,6 +24,8 @@ pub const QUEUE_JOBS_MAX: usize = 1024;
 /// How often the writer looks for what has expired, in commits; while it finds as much as this, after each commit.
 const EXPIRE_EVERY: u64 = 128;
 const EXPIRED_MANY: usize = 500;
+/// How often a store that cannot commit is looked after while nothing is asked of it.
+const MEND_EVERY: Duration = Duration::from_millis(50);
 
 /// The writer, stepped by its thread or by a test.
 #[derive(Debug)]
@@ -33,24 +36,68 @@ pub struct Writer {
     recent: Recent,
     commits: u64,
     expiring: bool,
+    /// Why nothing can be committed, as it was last logged.
+    trouble: Option<String>,
 }
 
 impl Writer {
     /// A writer that takes jobs from `jobs` and tells the feed's newest cursor through `watermark`.
     #[must_use]
     pub fn new(around: Surroundings, jobs: mpsc::Receiver<Job>, watermark: watch::Sender<u64>) -> Self {
-        Self { around, jobs, watermark, recent: Recent::default(), commits: 0, expiring: false }
+        Self { around, jobs, watermark, recent: Recent::default(), commits: 0, expiring: false, trouble: None }
     }
 
     /// Steps until everyone who could send a job is gone. Blocks.
     pub fn run(mut self) {
-        while let Some(job) = self.jobs.blocking_recv() {
+        while let Some(job) = self.next() {
             self.step(job);
+        }
+    }
+
+    /// The next job; meanwhile a store in trouble is mended.
+    fn next(&mut self) -> Option<Job> {
+        while self.around.store.healthy().is_err() {
+            match self.jobs.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => std::thread::park_timeout(MEND_EVERY),
+            }
+            self.mend();
+        }
+        self.jobs.blocking_recv()
+    }
+
+    /// Makes the store fit for commits again, if it can. Only between groups: what a group has read would no longer count.
+    fn mend(&mut self) {
+        if self.trouble.is_none() && self.around.store.healthy().is_ok() {
+            return;
+        }
+        let anew = match self.around.store.mend() {
+            Ok(anew) => anew,
+            Err(error) => return self.tell(&error),
+        };
+        tracing::info!(anew, "the store commits again");
+        self.trouble = None;
+        if anew {
+            self.around.metrics.store_reopened();
+        }
+        self.watermark.send_replace(self.around.store.watermark());
+        // What a refused group showed may be there nevertheless.
+        self.around.tenants.values().for_each(|tenant| tenant.wake.notify_one());
+    }
+
+    /// Logs why nothing can be committed, once for each reason.
+    fn tell(&mut self, error: &Error) {
+        let error = error.to_string();
+        if self.trouble.as_ref() != Some(&error) {
+            tracing::error!(error, "nothing can be committed; deliveries are answered 503 until the store works again");
+            self.trouble = Some(error);
         }
     }
 
     /// Takes one job and whatever waits behind it, commits them, answers them.
     pub fn step(&mut self, first: Job) {
+        self.mend();
         let began = Instant::now();
         let around = self.around.clone();
         let mut group = Group::new(&around, &mut self.recent);
@@ -82,7 +129,19 @@ impl Writer {
                 group.succeed();
                 self.expire();
             }
-            Err(error) => refuse(group, &error),
+            Err(error) => {
+                group.fail();
+                self.refused(&error);
+            }
+        }
+    }
+
+    /// After a commit that failed, what was known of records is not to be believed any more.
+    fn refused(&mut self, error: &Error) {
+        self.recent = Recent::default();
+        match self.around.store.healthy() {
+            Ok(()) => tracing::error!(%error, "nothing was committed; whoever waited is answered 503"),
+            Err(error) => self.tell(&error),
         }
     }
 
@@ -97,14 +156,9 @@ impl Writer {
         let expired = self.around.store.expire(now, keep.map(|span| now - span));
         self.expiring = matches!(expired, Ok(rows) if rows >= EXPIRED_MANY);
         if let Err(error) = expired {
-            tracing::error!(%error, "what has expired could not be forgotten");
+            self.refused(&error);
         }
     }
-}
-
-fn refuse(group: Group<'_>, error: &Error) {
-    tracing::error!(%error, "nothing was committed; deliveries are answered 503 until the store works again");
-    group.fail();
 }
 
 fn body_bytes(job: &Job) -> usize {

@@ -18,10 +18,12 @@
 mod draft;
 mod durable;
 mod expiry;
+mod faults;
 mod folder;
 mod guard;
 mod index;
 mod keys;
+mod mend;
 mod packed;
 mod reads;
 mod rows;
@@ -36,7 +38,9 @@ use std::path::{Path, PathBuf};
 use parking_lot::{Mutex, RwLock};
 
 use self::durable::Durable;
+use self::faults::Faults;
 use self::folder::Mark;
+use self::mend::{Pace, Trouble};
 use super::entry::Numbers;
 use super::{Batch, Error};
 
@@ -50,6 +54,8 @@ pub struct Sled {
     folder: PathBuf,
     durable: RwLock<Durable>,
     writer: Mutex<Writer>,
+    trouble: RwLock<Option<Trouble>>,
+    faults: Faults,
 }
 
 /// What only the one who commits needs.
@@ -59,14 +65,17 @@ struct Writer {
     mark: Mark,
     /// Deliveries below this number were looked at by the walk that forgets.
     expired_up_to: u64,
+    /// When to try to mend what is in trouble.
+    pace: Pace,
 }
 
 impl Sled {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let folder::Open { rows, file, mark } = folder::open(folder)?;
         let durable = Durable::load(rows, mark)?;
-        let writer = Writer { file, mark, expired_up_to: 0 };
-        Ok(Self { folder: folder.to_owned(), durable: RwLock::new(durable), writer: Mutex::new(writer) })
+        let writer = Mutex::new(Writer { file, mark, expired_up_to: 0, pace: Pace::default() });
+        let (folder, durable) = (folder.to_owned(), RwLock::new(durable));
+        Ok(Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() })
     }
 
     pub(super) fn commit(&self, batch: &Batch) -> Result<(), Error> {
@@ -78,7 +87,7 @@ impl Sled {
         let rows = self.durable.read().rows.clone();
         let draft::Draft { writes, former, users, numbers, tally, .. } = self.durable.read().draft(batch, &rows)?;
         self.durable.write().former = former;
-        self.make_durable(&writer, writes)?;
+        self.make_durable(&mut writer, writes)?;
         let mut durable = self.durable.write();
         durable.advance(batch, users, (numbers, tally));
         let former = std::mem::take(&mut durable.former);
@@ -96,8 +105,8 @@ impl Sled {
     }
 
     pub(super) fn healthy(&self) -> Result<(), Error> {
-        match &self.durable.read().failed {
-            Some(what) => Err(Error::Unavailable { folder: self.folder.clone(), what: what.clone() }),
+        match &*self.trouble.read() {
+            Some(Trouble { what, .. }) => Err(Error::Unavailable { folder: self.folder.clone(), what: what.clone() }),
             None => Ok(()),
         }
     }
@@ -111,20 +120,17 @@ impl Sled {
         }
     }
 
-    /// Applies rows and waits until they are on disk. A failure is final: what sled holds then is neither the old nor the new state.
-    fn make_durable(&self, writer: &Writer, writes: sled::Batch) -> Result<(), Error> {
+    /// Applies rows and waits until they are on disk. After a failure nobody knows whether they are: the store has to be opened anew.
+    fn make_durable(&self, writer: &mut Writer, writes: sled::Batch) -> Result<(), Error> {
         let rows = self.durable.read().rows.clone();
-        let result = rows.apply(writes).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
-        if let Err(error) = &result {
-            let what = match error {
-                Error::Unavailable { what, .. } | Error::Damaged { what, .. } => what.clone(),
-                Error::InUse { .. } => error.to_string(),
-            };
-            self.durable.write().failed = Some(format!("an earlier commit failed ({what}); it must be opened anew"));
-        }
-        result.map_err(|error| match error {
-            Error::Damaged { folder, what } => Error::Unavailable { folder, what },
-            other => other,
+        let meet = || self.faults.meet().map_err(|error| rows.unavailable(error));
+        let applied = meet().and_then(|()| rows.apply(writes));
+        let flushed = applied.and_then(|()| meet()).and_then(|()| rows.flush());
+        let synced = flushed.and_then(|()| meet()).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
+        synced.or_else(|error| {
+            writer.pace = Pace::default();
+            self.refuse(format!("a commit failed ({}); it is going to be opened anew", mend::words(error)), true);
+            self.healthy()
         })
     }
 }
@@ -132,9 +138,12 @@ impl Sled {
 impl Drop for Sled {
     /// Every commit is on disk already; this leaves the rest of sled's own bookkeeping there too, and the mark where we are.
     fn drop(&mut self) {
+        if self.healthy().is_err() {
+            return;
+        }
         let (rows, numbers) = (self.durable.get_mut().rows.clone(), self.durable.get_mut().numbers);
         let mut writer = self.writer.lock();
-        if rows.apply(sled::Batch::default()).is_err() || writer.file.sync_data().is_err() {
+        if rows.flush().is_err() || writer.file.sync_data().is_err() {
             tracing::warn!("the store could not be flushed at its end; every commit is on disk nevertheless");
         }
         self.mark(&mut writer, numbers);

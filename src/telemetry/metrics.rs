@@ -81,6 +81,7 @@ pub struct Metrics {
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
     store_bytes: Gauge,
+    store_reopened: Counter,
 }
 
 impl Metrics {
@@ -106,6 +107,7 @@ impl Metrics {
             failures: Family::default(),
             last_delivery: Family::default(),
             store_bytes: Gauge::default(),
+            store_reopened: Counter::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
@@ -158,6 +160,11 @@ impl Metrics {
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
+        registry.register(
+            "rollcall_store_reopened",
+            "Times that the store was opened anew after a failed commit",
+            self.store_reopened.clone(),
+        );
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("rollcall_build_info", "The running version; always 1", build);
@@ -207,6 +214,11 @@ impl Metrics {
     pub fn committed(&self, deliveries: usize, took: Duration) {
         self.batch_size.observe(f64::from(u32::try_from(deliveries).unwrap_or(u32::MAX)));
         self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// The store was opened anew after a commit had failed.
+    pub fn store_reopened(&self) {
+        self.store_reopened.inc();
     }
 
     /// A gap was shown.

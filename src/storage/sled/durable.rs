@@ -27,10 +27,8 @@ pub(super) struct Durable {
     tally: Tally,
     /// The oldest change that is kept; the next one's cursor where none is. Set before older ones go, so that nobody meets half of it.
     pub(super) kept_from: u64,
-    /// What the rows of the commit under way hid.
+    /// What the rows of the commit under way hid, or of one that failed, until the store is opened anew.
     pub(super) former: Former,
-    /// Why nothing can be committed any more.
-    pub(super) failed: Option<String>,
 }
 
 impl Durable {
@@ -45,7 +43,6 @@ impl Durable {
             tally: Tally::default(),
             kept_from: 1,
             former: Former::new(),
-            failed: None,
             rows: rows.clone(),
         };
         if let Some(numbers) = rows.get(keys::NUMBERS)? {

@@ -29,7 +29,7 @@ impl Sled {
             self.durable.write().kept_from = kept_from;
         }
         if forgotten + changed > 0 {
-            self.make_durable(&writer, writes)?;
+            self.make_durable(&mut writer, writes)?;
         }
         Ok(forgotten + changed)
     }

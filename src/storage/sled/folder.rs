@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use rustix::fs::{Advice, fadvise};
+
 use super::guard::quietly;
 use super::keys;
 use super::rows::Rows;
@@ -99,6 +101,17 @@ fn read_mark(folder: &Path) -> io::Result<Option<Mark>> {
     Ok(Some(Mark { delivery: number("delivery "), cursor: number("change ") }))
 }
 
+/// Makes what the system holds of the database file the same as what is on disk. After a sync that failed it may hold pages that
+/// never got there, as if they were clean: they would be read as durable.
+///
+/// # Errors
+/// What the file system said: it still cannot sync.
+pub(super) fn settle(folder: &Path) -> io::Result<()> {
+    let file = File::open(folder.join(DATABASE))?;
+    file.sync_all()?;
+    Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+}
+
 /// Makes the names of a new store's files durable.
 fn sync_names(folder: &Path) -> io::Result<()> {
     File::open(folder.join("conf"))?.sync_all()?;
@@ -116,7 +129,7 @@ fn recognise(open: &Open, known: bool) -> Result<(), Error> {
         None => {
             let mut writes = sled::Batch::default();
             rows.insert(&mut writes, keys::FORMAT, &[LAYOUT]);
-            rows.apply(writes)?;
+            rows.apply(writes).and_then(|()| rows.flush())?;
             file.sync_all().map_err(|error| rows.unavailable(error))
         }
     }

@@ -3,7 +3,7 @@
 //! A row is a form byte, a CRC-32C over key, form and content, and the content. Form 1 holds a whole value; form 2 its first
 //! piece, behind the number of all pieces; form 3 a further piece.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::{Range, RangeBounds, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use sled::IVec;
@@ -24,7 +24,8 @@ const FURTHER: u8 = 3;
 /// The tree, and the only place that reads it.
 #[derive(Clone)]
 pub(super) struct Rows {
-    tree: sled::Db,
+    /// `None` while the store is opened anew.
+    tree: Option<sled::Db>,
     folder: PathBuf,
 }
 
@@ -37,7 +38,13 @@ struct Found {
 impl Rows {
     /// The rows of an open database.
     pub(super) fn new(tree: sled::Db, folder: &Path) -> Self {
-        Self { tree, folder: folder.to_owned() }
+        Self { tree: Some(tree), folder: folder.to_owned() }
+    }
+
+    /// Takes the tree away: without it everything here is unavailable. The database is closed once what is returned, and every
+    /// clone made before, is dropped.
+    pub(super) fn detach(&mut self) -> Self {
+        Self { tree: self.tree.take(), folder: self.folder.clone() }
     }
 
     /// The value at `key`.
@@ -69,21 +76,22 @@ impl Rows {
 
     /// The rows in a range, upwards or downwards by key.
     pub(super) fn scan(&self, range: Range<Vec<u8>>, upwards: bool) -> Scan<'_> {
-        Scan { rows: self, iter: self.tree.range(range), upwards }
+        self.scan_range(range, upwards)
     }
 
     /// The last row in a range.
     pub(super) fn last(&self, range: RangeInclusive<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
-        let mut scan = Scan { rows: self, iter: self.tree.range(range), upwards: false };
-        scan.next().transpose()
+        self.scan_range(range, false).next().transpose()
     }
 
-    /// Applies a batch in one step and hands it to the system; it is not on disk yet.
+    /// Applies a batch in one step. It is not on disk yet, nor with the system.
     pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
-        self.guarded(|| {
-            self.tree.apply_batch(batch)?;
-            self.tree.flush().map(|_| ())
-        })
+        self.guarded(|tree| tree.apply_batch(batch))
+    }
+
+    /// Hands everything applied to the system; it is not on disk yet.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        self.guarded(|tree| tree.flush().map(|_| ()))
     }
 
     /// That what is on disk cannot be trusted.
@@ -94,6 +102,11 @@ impl Rows {
     /// That something is not possible now.
     pub(super) fn unavailable(&self, what: impl ToString) -> Error {
         Error::Unavailable { folder: self.folder.clone(), what: what.to_string() }
+    }
+
+    fn scan_range(&self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Scan<'_> {
+        let iter = self.tree.as_ref().map(|tree| tree.range(range));
+        Scan { rows: self, unavailable: iter.is_none(), iter, upwards }
     }
 
     fn find(&self, key: &[u8]) -> Result<Option<Found>, Error> {
@@ -118,7 +131,7 @@ impl Rows {
     }
 
     fn raw(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
-        self.guarded(|| self.tree.get(key))
+        self.guarded(|tree| tree.get(key))
     }
 
     /// How many pieces the value at `key` has, and the first.
@@ -163,11 +176,20 @@ impl Rows {
         pieces
     }
 
-    fn guarded<T>(&self, work: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
-        match quietly(work) {
+    fn guarded<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Error> {
+        let tree = self.tree.as_ref().ok_or_else(|| self.closed())?;
+        self.told(quietly(|| work(tree)))
+    }
+
+    fn told<T>(&self, result: Result<sled::Result<T>, String>) -> Result<T, Error> {
+        match result {
             Ok(result) => result.map_err(|error| self.translate(&error)),
             Err(panic) => Err(self.damaged(&panic)),
         }
+    }
+
+    fn closed(&self) -> Error {
+        self.unavailable("it is being opened anew")
     }
 
     fn translate(&self, error: &sled::Error) -> Error {
@@ -178,17 +200,31 @@ impl Rows {
     }
 }
 
+impl Drop for Rows {
+    /// Closing the database writes and syncs what is left, and sled panics where that fails.
+    fn drop(&mut self) {
+        let tree = self.tree.take();
+        // Whatever was committed is on disk already.
+        drop(quietly(|| drop(tree)));
+    }
+}
+
 /// Rows of a range, one after the other, each with its whole value.
 pub(super) struct Scan<'a> {
     rows: &'a Rows,
-    iter: sled::Iter,
+    iter: Option<sled::Iter>,
+    /// Told once.
+    unavailable: bool,
     upwards: bool,
 }
 
 impl Scan<'_> {
     fn step(&mut self) -> Result<Option<(IVec, IVec)>, Error> {
-        let (iter, upwards) = (&mut self.iter, self.upwards);
-        let next = self.rows.guarded(|| if upwards { iter.next() } else { iter.next_back() }.transpose())?;
+        if std::mem::take(&mut self.unavailable) {
+            return Err(self.rows.closed());
+        }
+        let (Some(iter), upwards) = (&mut self.iter, self.upwards) else { return Ok(None) };
+        let next = self.rows.told(quietly(|| if upwards { iter.next() } else { iter.next_back() }.transpose()))?;
         let Some((key, row)) = next else { return Ok(None) };
         let (pieces, first) = self.rows.open_first(&key, &row)?;
         let value = if pieces == 1 { first } else { self.rows.join(&key, pieces, &first)? };

@@ -3,6 +3,7 @@
 mod batches;
 mod commits;
 mod damage;
+mod healing;
 mod kill;
 mod listing;
 mod openings;

@@ -179,7 +179,7 @@ fn while_a_commit_is_not_durable_and_after_it_failed_readers_see_the_state_befor
     };
     check(&store);
     sled(&store).writer.lock().file = sound;
-    assert!(matches!(store.commit(&Batch::default()), Err(Error::Unavailable { .. })), "it stays so until it is opened anew");
+    assert!(matches!(store.commit(&Batch::default()), Err(Error::Unavailable { .. })), "it stays so until it is mended");
     assert!(store.healthy().is_err());
     assert!(store.expire(at(9), None).is_err());
     check(&store);
