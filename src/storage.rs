@@ -75,7 +75,7 @@ impl Store {
     /// Makes `batch` durable, in one atomic step, then visible. One caller at a time: the writer.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk did not take it; from then on every commit fails until [`Store::mend`] succeeds.
+    /// [`Error::Unavailable`] when the disk did not take it, or is about to be full; from then on every commit fails until [`Store::mend`] succeeds.
     pub fn commit(&self, batch: &Batch) -> Result<(), Error> {
         engine!(self, store => store.commit(batch))
     }
@@ -261,6 +261,12 @@ impl Store {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         engine!(self, store => store.bytes())
+    }
+
+    /// Bytes that are free for it on the disk; `None` where that cannot be told.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        engine!(self, store => store.free_bytes())
     }
 
     /// Whether it can commit; else why not.

@@ -60,7 +60,8 @@ pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, P
 /// `GET /metrics`
 pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let sources = service.config.sources.keys().map(|name| snapshot(&service, name)).collect();
-    let snapshot = Snapshot { now: service.clock.now(), store_bytes: service.store.bytes(), sources };
+    let (store_bytes, store_free_bytes) = (service.store.bytes(), service.store.free_bytes());
+    let snapshot = Snapshot { now: service.clock.now(), store_bytes, store_free_bytes, sources };
     let text = service.metrics.render(&snapshot);
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
 }

@@ -26,6 +26,7 @@ mod keys;
 mod mend;
 mod packed;
 mod reads;
+mod room;
 mod rows;
 mod stored;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use self::durable::Durable;
 use self::faults::Faults;
 use self::folder::Mark;
 use self::mend::{Pace, Trouble};
+use self::room::Room;
 use super::entry::Numbers;
 use super::{Batch, Error};
 
@@ -67,15 +69,18 @@ struct Writer {
     expired_up_to: u64,
     /// When to try to mend what is in trouble.
     pace: Pace,
+    room: Room,
 }
 
 impl Sled {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let folder::Open { rows, file, mark } = folder::open(folder)?;
-        let durable = Durable::load(rows, mark)?;
-        let writer = Mutex::new(Writer { file, mark, expired_up_to: 0, pace: Pace::default() });
-        let (folder, durable) = (folder.to_owned(), RwLock::new(durable));
-        Ok(Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() })
+        let (durable, file, mark) = mend::open(folder)?;
+        let writer = Writer { file, mark, expired_up_to: 0, pace: Pace::default(), room: Room::default() };
+        let (folder, durable, writer) = (folder.to_owned(), RwLock::new(durable), Mutex::new(writer));
+        let sled = Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() };
+        // Without room it can still be read.
+        drop(sled.watch_room(&mut sled.writer.lock()));
+        Ok(sled)
     }
 
     pub(super) fn commit(&self, batch: &Batch) -> Result<(), Error> {
@@ -84,6 +89,7 @@ impl Sled {
         if batch.is_empty() {
             return Ok(());
         }
+        self.watch_room(&mut writer)?;
         let rows = self.durable.read().rows.clone();
         let draft::Draft { writes, former, users, numbers, tally, .. } = self.durable.read().draft(batch, &rows)?;
         self.durable.write().former = former;
@@ -102,6 +108,10 @@ impl Sled {
 
     pub(super) fn bytes(&self) -> u64 {
         std::fs::metadata(self.folder.join("db")).map_or(0, |file| file.len())
+    }
+
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        room::free_bytes(&self.folder)
     }
 
     pub(super) fn healthy(&self) -> Result<(), Error> {

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
+    /// Bytes free for it; `None` where nobody tells.
+    pub store_free_bytes: Option<u64>,
     /// One for each source.
     pub sources: Vec<SourceSnapshot>,
 }
@@ -81,6 +83,7 @@ pub struct Metrics {
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
     store_bytes: Gauge,
+    store_free_bytes: Gauge,
     store_reopened: Counter,
 }
 
@@ -107,6 +110,7 @@ impl Metrics {
             failures: Family::default(),
             last_delivery: Family::default(),
             store_bytes: Gauge::default(),
+            store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
         };
         metrics.register_deliveries();
@@ -160,6 +164,7 @@ impl Metrics {
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
+        registry.register("rollcall_store_free_bytes", "Free space on the store's file system", self.store_free_bytes.clone());
         registry.register(
             "rollcall_store_reopened",
             "Times that the store was opened anew after a failed commit",
@@ -263,6 +268,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, snapshot: &Snapshot) -> String {
         self.store_bytes.set(signed(snapshot.store_bytes));
+        self.store_free_bytes.set(snapshot.store_free_bytes.map_or(0, signed));
         for told in &snapshot.sources {
             self.tell(told, snapshot.now);
         }

@@ -13,7 +13,7 @@ use super::stored::LAYOUT;
 use crate::storage::Error;
 
 /// sled's database file.
-const DATABASE: &str = "db";
+pub(super) const DATABASE: &str = "db";
 /// Our own: it says how far the store in this folder once was. sled opens a file that lost its end, or all of it, as an older
 /// or an empty store, without a word.
 const MARK: &str = "rollcall.store";

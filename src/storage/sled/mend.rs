@@ -5,10 +5,13 @@
 //! What counts is on the disk, and opening finds out what that is, with the same checks as at the start: the batch that failed is
 //! there as a whole, and counts as committed in every respect, or not at all.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::durable::Durable;
-use super::{Sled, Writer, folder};
+use super::folder::{Mark, Open};
+use super::{Sled, Writer, folder, room};
 use crate::storage::Error;
 
 const WAIT_MIN: Duration = Duration::from_millis(25);
@@ -20,6 +23,8 @@ pub(super) struct Trouble {
     pub(super) what: String,
     /// Whether the store has to be opened anew.
     pub(super) reopen: bool,
+    /// Whether it was, since the trouble began.
+    reopened: bool,
 }
 
 /// When to try again: at once, then after ever longer waits.
@@ -43,32 +48,42 @@ impl Pace {
 impl Sled {
     /// Returns whether it was opened anew.
     pub(in crate::storage) fn mend(&self) -> Result<bool, Error> {
-        if self.healthy().is_ok() {
-            return Ok(false);
-        }
         let mut writer = self.writer.lock();
+        let Some((mut reopen, mut reopened)) = self.trouble.read().as_ref().map(|trouble| (trouble.reopen, trouble.reopened)) else {
+            return Ok(false);
+        };
         if !writer.pace.is_due() {
             return self.healthy().map(|()| false);
         }
-        let reopen = self.trouble.read().as_ref().is_some_and(|trouble| trouble.reopen);
-        let mended = if reopen { self.reopen(&mut writer) } else { Ok(()) };
-        match mended {
-            Ok(()) => {
-                writer.pace = Pace::default();
-                *self.trouble.write() = None;
-                Ok(reopen)
-            }
-            Err(error) => {
-                writer.pace.wait();
-                self.refuse(words(error), reopen);
-                self.healthy().map(|()| false)
-            }
+        let mut room = writer.room.look(&self.folder);
+        // On a full disk the former handle is given up only where another can be had: it still tells much of what is durable.
+        if reopen && (room.is_ok() || !self.durable.read().rows.is_open() || room::give_ballast_back(&self.folder)) {
+            let opened = self.reopen(&mut writer).map_err(words);
+            (reopen, reopened) = (opened.is_err(), reopened || opened.is_ok());
+            room = opened.and(room);
         }
+        let Err(what) = room else {
+            writer.pace = Pace::default();
+            *self.trouble.write() = None;
+            return Ok(reopened);
+        };
+        writer.pace.wait();
+        *self.trouble.write() = Some(Trouble { what, reopen, reopened });
+        self.healthy().map(|()| false)
+    }
+
+    /// Refuses commits while there is too little room for them.
+    pub(super) fn watch_room(&self, writer: &mut Writer) -> Result<(), Error> {
+        writer.room.watch(&self.folder).or_else(|what| {
+            writer.pace.wait();
+            self.refuse(what, false);
+            self.healthy()
+        })
     }
 
     /// Commits nothing from now on, because of `what`.
     pub(super) fn refuse(&self, what: String, reopen: bool) {
-        *self.trouble.write() = Some(Trouble { what, reopen });
+        *self.trouble.write() = Some(Trouble { what, reopen, reopened: false });
     }
 
     /// Whoever reads rows meanwhile is told that they are unavailable; indexes go on telling what was durable before.
@@ -78,13 +93,21 @@ impl Sled {
         let former = self.durable.write().rows.detach();
         drop(former);
         self.faults.meet().and_then(|()| folder::settle(&self.folder)).map_err(unavailable)?;
-        let folder::Open { rows, file, mark } = folder::open(&self.folder)?;
-        let durable = Durable::load(rows, mark)?;
+        let (durable, file, mark) = open(&self.folder)?;
         let former = std::mem::replace(&mut *self.durable.write(), durable);
         drop(former);
         (writer.file, writer.mark, writer.expired_up_to) = (file, mark, 0);
         Ok(())
     }
+}
+
+/// Opens the folder and reads what is there. A full disk cannot be opened: the ballast is given back then, and it is tried once more.
+pub(super) fn open(folder: &Path) -> Result<(Durable, File, Mark), Error> {
+    let load = || {
+        let Open { rows, file, mark } = folder::open(folder)?;
+        Ok((Durable::load(rows, mark)?, file, mark))
+    };
+    load().or_else(|error| if room::make_room(folder, &error) { load() } else { Err(error) })
 }
 
 /// What an error says of the store, its folder aside.

@@ -47,6 +47,11 @@ impl Rows {
         Self { tree: self.tree.take(), folder: self.folder.clone() }
     }
 
+    /// Whether it was not taken away.
+    pub(super) const fn is_open(&self) -> bool {
+        self.tree.is_some()
+    }
+
     /// The value at `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
         Ok(self.find(key)?.map(|found| found.content))

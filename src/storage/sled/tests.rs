@@ -7,3 +7,4 @@ mod healing;
 mod kill;
 mod listing;
 mod openings;
+mod room;

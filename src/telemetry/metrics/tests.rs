@@ -7,7 +7,8 @@ fn told() -> (Metrics, Snapshot) {
     let counts = Counts { active: 3, inactive: 2, deleted: 1, gaps_open: 4, oldest_gap: Some(Timestamp::from_millis(1_000)) };
     let main = SourceSnapshot { source: "main".to_owned(), counts, bulk_remaining: 99, ..SourceSnapshot::default() };
     let other = SourceSnapshot { source: "other".to_owned(), ..SourceSnapshot::default() };
-    let snapshot = Snapshot { now: Timestamp::from_millis(3_500), store_bytes: 4_096, sources: vec![main, other] };
+    let snapshot =
+        Snapshot { now: Timestamp::from_millis(3_500), store_bytes: 4_096, store_free_bytes: Some(8_192), sources: vec![main, other] };
     (metrics, snapshot)
 }
 
@@ -53,6 +54,7 @@ fn what_is_told_is_counted() {
         r#"rollcall_directory_users{source="main",state="inactive"} 2"#,
         r#"rollcall_upstream_budget_remaining{source="main",endpoint="bulk"} 99"#,
         "rollcall_store_bytes 4096",
+        "rollcall_store_free_bytes 8192",
     ] {
         assert!(has(&text, line), "{line} is missing from\n{text}");
     }

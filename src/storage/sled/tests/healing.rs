@@ -19,7 +19,7 @@ fn plan(store: &Store, fine: usize, failing: usize) {
 }
 
 /// Mends the store, as often as it takes; returns how many attempts failed.
-fn mend(store: &Store) -> usize {
+pub(super) fn mend(store: &Store) -> usize {
     let (began, mut failed) = (Instant::now(), 0);
     loop {
         match store.mend() {
@@ -36,7 +36,7 @@ fn mend(store: &Store) -> usize {
 }
 
 /// A group about its own users and one whom all groups are about.
-fn touching(numbers: Numbers) -> Batch {
+pub(super) fn touching(numbers: Numbers) -> Batch {
     let mut batch = group(numbers, 3);
     let cursor = numbers.cursor + 1;
     batch.users[0].uid = "shared".to_owned();
@@ -48,7 +48,7 @@ fn touching(numbers: Numbers) -> Batch {
 }
 
 /// Everything of the deliveries up to the store's last number is there, and nothing beyond.
-fn check(store: &Store) {
+pub(super) fn check(store: &Store) {
     let Numbers { delivery: end, cursor, .. } = store.numbers();
     assert_eq!((end, end % 3), (cursor, 0), "a group is torn");
     for number in 1..=end + 3 {
