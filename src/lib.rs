@@ -54,7 +54,8 @@
 //!    A repeated event id ends here. For each other one it loads the user's [`directory::Record`] and asks
 //!    [`directory::decide`] what becomes of it: fields, gaps, and the difference that the feed will tell.
 //! 4. [`storage::Store::commit`] makes the group durable in one step; the watermark moves, the feed's readers wake, and
-//!    every delivery of the group is answered. If it cannot, all of them get 503 and none has happened.
+//!    every delivery of the group is answered. If it cannot, all of them get 503, and once the store is mended
+//!    ([`storage::Store::mend`]) the group has happened as a whole or not at all.
 //!
 //! # Walkthrough: a gap's repair
 //! 1. A decision shows a [`directory::Gap`]: what may be missing, which kind of read would tell ([`directory::Need`]), and

@@ -3,7 +3,8 @@
 //! # What a commit does
 //! It writes the batch down as rows ([`draft`]), shows readers the values that those rows are about to hide ([`durable`]), applies
 //! all rows in one step, hands them to the system, syncs the file, and only then moves indexes and numbers on. Whoever
-//! reads meanwhile sees the state before; after a failure they go on seeing it.
+//! reads meanwhile sees the state before; after a failure they go on seeing it, until the store has been opened anew
+//! ([`mend`]). Commits are refused before the disk is full ([`room`]).
 //!
 //! # Why rows look as they do
 //! sled's cost goes by rows, not by bytes. So a delivery has two of its own, its event id and its user's record, and what only

@@ -19,7 +19,7 @@ const SENDERS: usize = 4;
 const USERS: usize = 12;
 
 /// Each event makes its own effective change, and later ones win.
-fn body(number: usize) -> Value {
+pub(crate) fn body(number: usize) -> Value {
     let stamp = Timestamp::parse("2026-03-01T08:00:00Z").unwrap() + Duration::from_secs(number as u64);
     let mut body = event("updated", &format!("E{}", number % USERS), stamp, json!({"job_title": format!("Title {number}")}));
     body["event_id"] = json!(format!("evt-{number}"));
@@ -44,8 +44,8 @@ fn load(url: &str, next: &AtomicUsize, answered: &Mutex<Vec<usize>>) {
     });
 }
 
-/// Checks a service that was started anew after a kill.
-fn check(webhooks: &str, ops: &str, answered: &[usize]) {
+/// Checks a service that was started anew: what was answered 200 is there, once and whole.
+pub(crate) fn check(webhooks: &str, ops: &str, answered: &[usize]) {
     let mut told: HashMap<String, Vec<u64>> = HashMap::new();
     let mut newest: BTreeMap<String, Value> = BTreeMap::new();
     let mut after = 0;

@@ -83,6 +83,11 @@ impl Program {
         panic!("never said {text:?}, but: {heard:#?}");
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         // The shell's own kill: not every machine has one as a program.
