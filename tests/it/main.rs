@@ -24,5 +24,7 @@ mod program;
 mod repair;
 mod signatures;
 mod simulator;
+mod syncs;
 mod tidy;
+mod trace;
 mod wire;
