@@ -14,12 +14,14 @@ use crate::storage::Error;
 
 /// sled's database file.
 pub(super) const DATABASE: &str = "db";
+/// What sled notes of its own settings when it makes a database, and never syncs.
+const SETTINGS: &str = "conf";
 /// Our own: it says how far the store in this folder once was. sled opens a file that lost its end, or all of it, as an older
 /// or an empty store, without a word.
 const MARK: &str = "rollcall.store";
 const NEW_MARK: &str = "rollcall.store.new";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
-const HARMLESS: [&str; 4] = ["conf", "blobs", "db", "lost+found"];
+const HARMLESS: [&str; 4] = [SETTINGS, "blobs", DATABASE, "lost+found"];
 
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// sled frees at most a segment a tick: at its usual 500 ms the file grows to a dozen times what it holds.
@@ -50,7 +52,7 @@ pub(super) struct Mark {
 pub(super) fn open(folder: &Path) -> Result<Open, Error> {
     let unavailable = |what: &dyn ToString| Error::Unavailable { folder: folder.to_owned(), what: what.to_string() };
     let damaged = |what: String| Error::Damaged { folder: folder.to_owned(), what };
-    fs::create_dir_all(folder).map_err(|error| unavailable(&error))?;
+    make(folder).map_err(|error| unavailable(&error))?;
     let mark = read_mark(folder).map_err(|error| unavailable(&error))?;
     let known = mark.is_some();
     let stored = folder.join(DATABASE).try_exists().map_err(|error| unavailable(&error))?;
@@ -60,6 +62,7 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
     if !known && !stored {
         refuse_strangers(folder).map_err(|error| unavailable(&error))?;
     }
+    clear_up(folder, known).map_err(|error| unavailable(&error))?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES_MAX).flush_every_ms(Some(FLUSH_EVERY_MILLIS));
     let tree = match quietly(|| config.open()) {
         Ok(Ok(tree)) => tree,
@@ -72,9 +75,56 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
     let open = Open { rows: Rows::new(tree, folder), file, mark: mark.unwrap_or_default() };
     recognise(&open, known)?;
     if !known {
-        write_mark(folder, Mark::default()).and_then(|()| sync_names(folder)).map_err(|error| unavailable(&error))?;
+        sync_new(folder).and_then(|()| write_mark(folder, Mark::default())).map_err(|error| unavailable(&error))?;
     }
     Ok(open)
+}
+
+/// Makes the folder where there is none, and every name on the way to it durable: a commit is lost with its folder.
+fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or(Ok(()), make)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Puts right what a kill or a power cut left in the folder, before sled meets it.
+///
+/// sled takes a snapshot that was still being written (`snap.….generating`) for the newest one, and calls the database corrupt. It
+/// notes in a synced snapshot how far it read the database, which after a kill may be further than what is on disk. And it
+/// refuses settings of which not all reached the disk: before there is a mark nothing was committed, so it may write them anew.
+fn clear_up(folder: &Path, known: bool) -> io::Result<()> {
+    let database = match File::open(folder.join(DATABASE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        database => Some(database?),
+    };
+    if let Some(database) = &database {
+        if database.try_lock().is_err() {
+            // Someone works in it; sled finds out by itself.
+            return Ok(());
+        }
+        database.sync_all()?;
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let unfinished = name.to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"));
+        if unfinished || !known && name == SETTINGS && is_cut(&fs::read(entry.path())?) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether sled's settings are blank, or lack the four bytes of checksum behind their last line.
+fn is_cut(settings: &[u8]) -> bool {
+    settings.iter().all(|byte| *byte == 0) || settings.is_ascii() && settings.ends_with(b"\n")
 }
 
 /// Writes down how far the store is, and makes that durable.
@@ -112,11 +162,10 @@ pub(super) fn settle(folder: &Path) -> io::Result<()> {
     Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
 }
 
-/// Makes the names of a new store's files durable.
-fn sync_names(folder: &Path) -> io::Result<()> {
-    File::open(folder.join("conf"))?.sync_all()?;
-    let folder = folder.canonicalize()?;
-    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+/// Makes a new store's files durable, before the mark says that they are there.
+fn sync_new(folder: &Path) -> io::Result<()> {
+    File::open(folder.join(SETTINGS))?.sync_all()?;
+    File::open(folder)?.sync_all()
 }
 
 /// Tells a new store from one that lost its content, and one layout from another.

@@ -81,3 +81,19 @@ fn another_layout_is_refused() {
     let error = refusal(folder.path());
     assert!(matches!(&error, Error::Damaged { what, .. } if what.contains("layout")), "{error}");
 }
+
+#[test]
+fn what_a_kill_leaves_of_a_snapshot_or_of_a_creation_is_no_obstacle() {
+    let (folder, store) = house();
+    store.commit(&group(store.numbers(), 3)).unwrap();
+    drop(store);
+    let half = folder.path().join("snap.FFFFFFFFFFFFFFFF.generating");
+    fs::write(&half, [0; 10]).unwrap();
+    let store = open(&folder);
+    assert_eq!((store.numbers().delivery, half.exists()), (3, false));
+    for settings in [&[0; 62], &b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n"[..]] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("conf"), settings).unwrap();
+        assert!(open(&folder).healthy().is_ok());
+    }
+}
