@@ -20,6 +20,7 @@ mod joined;
 mod kill;
 mod metrics;
 mod ops;
+mod power;
 mod program;
 mod repair;
 mod signatures;

@@ -21,7 +21,7 @@ const SETTINGS: &str = "conf";
 const MARK: &str = "rollcall.store";
 const NEW_MARK: &str = "rollcall.store.new";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
-const HARMLESS: [&str; 4] = [SETTINGS, "blobs", DATABASE, "lost+found"];
+const HARMLESS: [&str; 5] = [SETTINGS, "blobs", DATABASE, super::room::BALLAST, "lost+found"];
 
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// sled frees at most a segment a tick: at its usual 500 ms the file grows to a dozen times what it holds.

@@ -17,8 +17,8 @@ const FLOOR_SHARE: u64 = 50;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Opening writes a little before it can read: on a full disk it would fail.
-const BALLAST: &str = "ballast";
-const BALLAST_BYTES: u64 = 8 * MIB;
+pub(super) const BALLAST: &str = "ballast";
+pub(super) const BALLAST_BYTES: u64 = 8 * MIB;
 const MIB: u64 = 1024 * 1024;
 
 /// Watches the free space around one store.
