@@ -1,6 +1,8 @@
 //! Batches to commit: believable users, deliveries, changes and gaps.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -9,7 +11,7 @@ use crate::directory::{
     Cause, Change, ChangeKind, ClosedGap, Fields, Gap, Life, Need, Outcome, Read, Reason, Record, Sight, Timestamp, User,
 };
 use crate::storage::entry::Numbers;
-use crate::storage::{Batch, Delivery, Mode, Progress, Reconciliation, RunState, Store, StoredUser};
+use crate::storage::{Batch, Delivery, Error, Mode, Progress, Reconciliation, RunState, Store, StoredUser};
 
 pub(super) const SOURCE: &str = "acme";
 
@@ -20,7 +22,18 @@ pub(super) fn house() -> (TempDir, Store) {
 }
 
 pub(super) fn open(folder: &TempDir) -> Store {
-    Store::open_sled(folder.path()).unwrap()
+    open_at(folder.path())
+}
+
+/// Opens a folder that nobody uses; sled's own threads may hold it for a moment after they were told to end.
+pub(super) fn open_at(folder: &Path) -> Store {
+    let began = Instant::now();
+    loop {
+        match Store::open_sled(folder) {
+            Err(Error::InUse { .. }) if began.elapsed() < Duration::from_secs(10) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 pub(super) fn at(second: i64) -> Timestamp {

@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::super::room::Room;
-use super::batches::house;
+use super::batches::{house, open_at};
 use super::healing::{check, mend, touching};
 use crate::storage::sled::Sled;
 use crate::storage::{Error, Store};
@@ -119,7 +119,7 @@ fn a_disk_that_runs_full_under_a_commit_costs_nothing_acknowledged() {
         check(&store);
         let numbers = store.numbers();
         drop(store);
-        let store = open(&folder);
+        let store = open_at(&folder);
         assert_eq!(store.numbers(), numbers);
         check(&store);
         drop(store);
@@ -138,7 +138,7 @@ fn a_store_on_a_full_disk_is_opened_at_the_price_of_its_ballast() {
     assert!(held() > 0);
     drop(store);
     volume.fill(0);
-    let store = open(&folder);
+    let store = open_at(&folder);
     assert_eq!(held(), 0);
     assert!(store.healthy().is_err(), "there is too little room");
     check(&store);
@@ -154,15 +154,5 @@ fn a_store_on_a_full_disk_is_opened_at_the_price_of_its_ballast() {
 fn mend_if_needed(store: &Store) {
     while store.mend().is_err() {
         std::thread::yield_now();
-    }
-}
-
-/// Whoever held it before may do so for a moment longer.
-fn open(folder: &Path) -> Store {
-    loop {
-        match Store::open_sled(folder) {
-            Err(Error::InUse { .. }) => std::thread::yield_now(),
-            opened => return opened.unwrap(),
-        }
     }
 }
