@@ -143,8 +143,8 @@ pub fn decide(known: impl Into<Known>, evidence: &Evidence, at: &Circumstances) 
         Evidence::Absence(began, call) => reading::miss(&mut record, (*began, *call), at),
         Evidence::Unconfirmed(began) => reading::doubt(&mut record, *began, at),
     };
-    let (view, difference) = match (before, &verdict.claimed) {
-        (Some(before), Some(by)) => change::overlaid(before, &record, by),
+    let (view, difference) = match (before, &verdict.moved) {
+        (Some(before), Some(moved)) => change::overlaid(before, &record, moved),
         (before, _) => {
             let view = merge::view(&record).map(Arc::new);
             let difference = change::between(before.as_deref(), view.as_ref());
@@ -173,6 +173,6 @@ pub struct Verdict {
     closed: Vec<(Reason, Gap)>,
     /// Whether nothing known explains a difference: no open gap, no claim.
     unexplained: bool,
-    /// The event, where it moved nothing of the view but by its own claims and its time.
-    claimed: Option<Arc<Witness>>,
+    /// The fields whose claims now say something else, where an event moved nothing of the view but these and its times.
+    moved: Option<Vec<String>>,
 }

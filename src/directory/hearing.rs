@@ -34,7 +34,9 @@ struct Hearing<'a> {
     doubted: bool,
     /// Whether any of its evidence was taken in.
     taken: bool,
-    /// Whether it did more to the view than its claims and its time do.
+    /// The fields whose claims now say something else.
+    moved: Vec<String>,
+    /// Whether it did more to the view than that and its times.
     reshaped: bool,
     shown: Vec<(Reason, Need)>,
 }
@@ -52,7 +54,7 @@ impl<'a> Hearing<'a> {
         let doubted = is_doubted(record, event, at);
         let Event { id, kind, stamp, received, digest, .. } = event;
         let by = Arc::new(Witness { stamp: *stamp, rank: *kind, digest: *digest, received: *received, event_id: id.clone() });
-        Self { record, before, event, at, by, doubted, taken: false, reshaped: false, shown: Vec::new() }
+        Self { record, before, event, at, by, doubted, taken: false, moved: Vec::new(), reshaped: false, shown: Vec::new() }
     }
 
     fn show(&mut self, reason: Reason, need: Need) {
@@ -157,7 +159,7 @@ impl<'a> Hearing<'a> {
         let is_status = field == "active" && matches!(self.event.kind, EventKind::Activated | EventKind::Deactivated);
         match self.fate(field, value) {
             Fate::Taken => {
-                hold(self.record, (field, value), &self.by);
+                self.hold(field, value);
                 self.taken = true;
                 if differs && !is_status && self.event.kind != EventKind::Created && !is_announced(self.event, field) {
                     self.show(Reason::UnannouncedChange, Need::Any);
@@ -167,6 +169,20 @@ impl<'a> Hearing<'a> {
             Fate::Beaten if differs && self.doubted => self.show(Reason::UnannouncedChange, Need::Any),
             Fate::Beaten | Fate::Covered => {}
         }
+    }
+
+    /// Holds a claim. A value that is claimed again stays where it is: most of a snapshot says what was said before.
+    fn hold(&mut self, field: &str, value: &Value) {
+        let by = Arc::clone(&self.by);
+        match self.record.claims.get_mut(field) {
+            Some(held) if held.value == *value => {
+                held.by = by;
+                return;
+            }
+            Some(held) => *held = Claim { value: value.clone(), by },
+            None => drop(self.record.claims.insert(field.to_owned(), Claim { value: value.clone(), by })),
+        }
+        self.moved.push(field.to_owned());
     }
 
     /// Whether a claim stands against the reads and the claim that is held.
@@ -254,8 +270,8 @@ impl<'a> Hearing<'a> {
         }
         let outcome = if self.taken { Outcome::Applied } else { Outcome::Stale };
         let shown = self.shown.into_iter().map(|(reason, _)| reason).collect();
-        let claimed = (!self.reshaped).then_some(self.by);
-        Verdict { outcome, shown, closed: Vec::new(), unexplained: false, claimed }
+        let moved = (!self.reshaped).then_some(self.moved);
+        Verdict { outcome, shown, closed: Vec::new(), unexplained: false, moved }
     }
 }
 
@@ -302,16 +318,6 @@ fn need_of(field: &str) -> Need {
         (true, true) => Need::Any,
         (true, false) => Need::Listing,
         (false, _) => Need::Lookup,
-    }
-}
-
-/// Holds a claim. A value that is claimed again stays where it is: most of a snapshot says what was said before.
-fn hold(record: &mut Record, (field, value): (&str, &Value), by: &Arc<Witness>) {
-    let by = Arc::clone(by);
-    match record.claims.get_mut(field) {
-        Some(held) if held.value == *value => held.by = by,
-        Some(held) => *held = Claim { value: value.clone(), by },
-        None => drop(record.claims.insert(field.to_owned(), Claim { value: value.clone(), by })),
     }
 }
 

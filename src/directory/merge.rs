@@ -1,11 +1,9 @@
 //! How reads and claims merge into what the directory shows.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::record::Witness;
 use super::user::RESTLESS_FIELDS;
 use super::{Fields, Read, Record, Timestamp, User};
 
@@ -33,14 +31,15 @@ pub fn view(record: &Record) -> Option<User> {
     Some(User { fields, deleted_at })
 }
 
-/// Lays the claims of `by` over a user who is shown as the record said before them; returns the former values of the fields that
-/// now differ. Fields whose move is no change are not told.
-pub(super) fn overlay(user: &mut User, record: &Record, by: &Arc<Witness>) -> Fields {
+/// Lays the claims of `moved` fields over a user who is shown as the record said before them; returns the former values of the
+/// fields that now differ. Fields whose move is no change are not told.
+pub(super) fn overlay(user: &mut User, record: &Record, moved: &[String]) -> Fields {
     let mut former = Fields::new();
     let deleted = user.is_deleted();
-    for (field, claim) in record.claims.iter().filter(|(_, claim)| Arc::ptr_eq(&claim.by, by)) {
-        // A deleted user's `active` is false, whatever is claimed.
-        if !(TIME_FIELDS.contains(&field.as_str()) || deleted && field == "active") {
+    for field in moved {
+        // Times are computed below, and a deleted user's `active` is false, whatever is claimed.
+        let computed = TIME_FIELDS.contains(&field.as_str()) || deleted && field == "active";
+        if let Some(claim) = record.claims.get(field).filter(|_| !computed) {
             show(&mut user.fields, (field, &claim.value), &mut former);
         }
     }

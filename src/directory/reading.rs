@@ -16,7 +16,7 @@ pub(super) fn sight(record: &mut Record, before: Option<&User>, sighting: &Sight
         Shape::Detail => &mut record.detail,
     };
     if held.as_ref().is_some_and(|held| held.order() > (sighting.call, sighting.began)) {
-        return Verdict { outcome: Outcome::Stale, shown: Vec::new(), closed: Vec::new(), unexplained: false, claimed: None };
+        return Verdict { outcome: Outcome::Stale, shown: Vec::new(), closed: Vec::new(), unexplained: false, moved: None };
     }
     let mut fields = held.take().map(|held| held.fields).unwrap_or_default();
     fields.extend(sighting.fields.iter().map(|(field, value)| (field.clone(), value.clone())));
@@ -34,7 +34,7 @@ pub(super) fn sight(record: &mut Record, before: Option<&User>, sighting: &Sight
         Sign::Deleted => {}
     }
     let closed = close(record, sighting.shape, sighting.began, at);
-    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained, claimed: None }
+    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained, moved: None }
 }
 
 /// A lookup answered 404: it confirms a deletion that was announced, and by itself deletes nobody.
@@ -44,7 +44,7 @@ pub(super) fn miss(record: &mut Record, (began, call): (Timestamp, u64), at: &Ci
         die(record, (began, call));
         closed = close(record, Shape::Detail, began, at);
     }
-    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained: false, claimed: None }
+    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained: false, moved: None }
 }
 
 /// A pass that began after the user's newest claim arrived did not return the user: `unconfirmed_event`.
@@ -68,7 +68,7 @@ pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -
         gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, &event_id), at);
         shown.push(Reason::UnconfirmedEvent);
     }
-    Verdict { outcome: Outcome::Applied, shown, closed: Vec::new(), unexplained: false, claimed: None }
+    Verdict { outcome: Outcome::Applied, shown, closed: Vec::new(), unexplained: false, moved: None }
 }
 
 /// Whether a difference that a listing brought was announced by no delivery: older than the tolerance, and of fields that

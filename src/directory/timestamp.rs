@@ -45,7 +45,22 @@ impl Timestamp {
     /// `+0200`); without an offset it is UTC. `None` for anything else, also for days that no calendar has.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
+        Self::plain(text.as_bytes()).or_else(|| Self::general(text.trim()))
+    }
+
+    /// The form in which nearly all times come, `2025-11-18T15:30:00Z`: each delivery has several, and the general parser is slow.
+    fn plain(text: &[u8]) -> Option<Self> {
+        let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'Z'] = text else { return None };
+        if ![y1, y2, y3, y4, m1, m2, d1, d2, h1, h2, n1, n2, s1, s2].iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let two = |tens: u8, ones: u8| (tens.wrapping_sub(b'0') * 10 + ones.wrapping_sub(b'0')).cast_signed();
+        let year = i16::from(two(y1, y2)) * 100 + i16::from(two(y3, y4));
+        let civil = jiff::civil::DateTime::new(year, two(m1, m2), two(d1, d2), two(h1, h2), two(n1, n2), two(s1, s2), 0).ok()?;
+        Some(Self(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_millisecond()))
+    }
+
+    fn general(text: &str) -> Option<Self> {
         if !text.is_ascii() || text.len() < 10 || text.len() > 40 {
             return None;
         }
@@ -120,6 +135,14 @@ mod tests {
         }
         assert_eq!(Timestamp::parse("2025-11-18T12:00:00.250Z"), Some(noon + Duration::from_millis(250)));
         assert_eq!(Timestamp::parse("2025-11-18"), Some(noon - Duration::from_secs(12 * 3600)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_reads_what_the_long_way_reads(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]Z") {
+            let long = Timestamp::general(&text);
+            proptest::prop_assert_eq!(Timestamp::plain(text.as_bytes()).or(long), long);
+        }
     }
 
     #[test]
