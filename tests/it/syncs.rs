@@ -78,9 +78,13 @@ fn every_delivery_is_synced_before_its_answer_leaves() {
         for (row, bytes) in rows_of(&id) {
             let (write, _) = writes.iter().find(|(_, written)| holds(written, &bytes)).unwrap_or_else(|| panic!("no {row} row of {id}"));
             let written = write.ended.unwrap();
-            let sync = syncs.iter().find(|sync| sync.began > written).unwrap_or_else(|| panic!("the {row} row of {id} was never synced"));
-            let synced = sync.ended.unwrap();
-            assert!(synced < answer.began, "{id}: the {row} row was on disk at line {synced}, answered at line {}", answer.began);
+            // sled's own thread syncs as well, at its leisure: any sync that began behind the write and returned in time will do.
+            let covers = |sync: &&&Call| sync.began > written && sync.ended.is_some_and(|ended| ended < answer.began);
+            assert!(
+                syncs.iter().any(|sync| covers(&sync)),
+                "{id}: no sync between the {row} row at line {written} and the answer at line {}",
+                answer.began
+            );
             groups.entry(written).or_default().insert(number);
         }
     }

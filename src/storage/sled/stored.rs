@@ -9,7 +9,7 @@ use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
 /// The version of this layout. Another one is refused: it is written by another rollcall.
-pub(super) const LAYOUT: u8 = 2;
+pub(super) const LAYOUT: u8 = 1;
 
 /// A change as it stands in the log, where its place is its cursor. Behind it comes, as JSON, a list of two: the former values of
 /// the fields that differ, and all fields of the user.

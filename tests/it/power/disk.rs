@@ -131,6 +131,8 @@ impl Disk {
                     self.rename(call, vec![(path, Some(Entry::Folder))]);
                 }
             }
+            // Ballast holds nothing: whatever is left of it is as good.
+            "fallocate" if call.path(0).ends_with("ballast") => {}
             "openat" | "fsync" | "fdatasync" | "sync_file_range" | "sendto" | "sendmsg" => {}
             other => {
                 let root = self.root.to_string_lossy();
