@@ -55,7 +55,7 @@ pub(crate) fn traced(command: &Command, file: &Path) -> Command {
     let version = Command::new("strace").arg("--version").output();
     assert!(version.is_ok_and(|output| output.status.success()), "strace is missing: apt-get install strace");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-yy", "-x", "-s", "2000000", "--seccomp-bpf", "-e", "signal=none", "-e", &format!("trace={CALLS}"), "-o"]);
+    traced.args(["-f", "-yy", "-x", "-s", "20000000", "--seccomp-bpf", "-e", "signal=none", "-e", &format!("trace={CALLS}"), "-o"]);
     traced.arg(file).arg(command.get_program()).args(command.get_args());
     traced
 }

@@ -43,7 +43,7 @@ fn luck(number: u64) -> u64 {
 
 /// The last delivery of the group that begins after `start`: 1 to 64 of them, small groups more often.
 fn end_after(start: u64) -> u64 {
-    start + 1 + luck(start) % [1, 4, 16, 64, 64][(luck(start + 7) % 5) as usize]
+    start + 1 + luck(start) % [1, 16, 64, 64, 64][(luck(start + 7) % 5) as usize]
 }
 
 fn ends(up_to: u64) -> Vec<u64> {
@@ -59,7 +59,7 @@ fn uid(number: u64) -> String {
 }
 
 fn body(number: u64) -> Option<Vec<u8>> {
-    number.is_multiple_of(7).then(|| (0..luck(number) % 15_000).map(|place| (place % 251) as u8).collect())
+    number.is_multiple_of(7).then(|| (0..luck(number) % 40_000).map(|place| (place % 251) as u8).collect())
 }
 
 fn fields(value: Value) -> Fields {
