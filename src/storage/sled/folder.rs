@@ -26,6 +26,10 @@ const HARMLESS: [&str; 5] = [SETTINGS, "blobs", DATABASE, super::room::BALLAST, 
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// sled frees at most a segment a tick: at its usual 500 ms the file grows to a dozen times what it holds.
 const FLUSH_EVERY_MILLIS: u64 = 10;
+/// sled takes what it has handed to the system for durable: the head of a segment vouches for the segment before. Where a power cut
+/// leaves that head and not the segment before, sled reads nothing that came after its last snapshot. So no usual commit may
+/// fill a segment: what is not synced then begins in a segment whose own head is.
+const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// An open database.
 pub(super) struct Open {
@@ -63,7 +67,11 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
         refuse_strangers(folder).map_err(|error| unavailable(&error))?;
     }
     clear_up(folder, known).map_err(|error| unavailable(&error))?;
-    let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES_MAX).flush_every_ms(Some(FLUSH_EVERY_MILLIS));
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES_MAX)
+        .flush_every_ms(Some(FLUSH_EVERY_MILLIS))
+        .segment_size(SEGMENT_BYTES);
     let tree = match quietly(|| config.open()) {
         Ok(Ok(tree)) => tree,
         Ok(Err(sled::Error::Io(error))) if is_lock(&error) => return Err(Error::InUse { folder: folder.to_owned() }),
