@@ -94,6 +94,9 @@ impl Drop for Tracee {
     }
 }
 
+/// What strace writes behind a call that has not returned, or never will.
+const UNFINISHED: &str = "<unfinished ...>";
+
 /// Reads what strace wrote; lines are counted from `first`. Returns the calls in the order in which they began, and the next line.
 pub(crate) fn read(file: &Path, first: usize) -> (Vec<Call>, usize) {
     let text = std::fs::read_to_string(file).unwrap();
@@ -104,7 +107,7 @@ pub(crate) fn read(file: &Path, first: usize) -> (Vec<Call>, usize) {
         next = line + 1;
         let (thread, rest) = text.split_once(' ').unwrap();
         let rest = rest.trim_start();
-        if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+        if let Some(begun) = rest.strip_suffix(UNFINISHED).map(str::trim_end) {
             open.insert(thread, (line, begun));
         } else if let Some(resumed) = rest.strip_prefix("<... ") {
             let Some((began, begun)) = open.remove(thread) else { continue };
@@ -114,7 +117,7 @@ pub(crate) fn read(file: &Path, first: usize) -> (Vec<Call>, usize) {
             calls.extend(call(line, Some(line), rest));
         }
     }
-    calls.extend(open.into_values().filter_map(|(began, begun)| call(began, None, begun)));
+    calls.extend(open.into_values().filter(|(_, begun)| !begun.ends_with(',')).filter_map(|(began, begun)| call(began, None, begun)));
     calls.sort_by_key(|call| call.began);
     (calls, next)
 }
@@ -125,7 +128,14 @@ fn call(began: usize, ended: Option<usize>, text: &str) -> Option<Call> {
     if name.contains(' ') {
         return None;
     }
-    let (arguments, rest) = arguments(rest);
+    let (mut arguments, rest) = arguments(rest);
+    if let Some(last) = arguments.last_mut().filter(|last| last.ends_with(UNFINISHED)) {
+        // Killed in the call. Where not even its arguments could be read, it was killed on its way in and did nothing.
+        *last = last.strip_suffix(UNFINISHED).unwrap().trim_end().to_owned();
+        if last.is_empty() {
+            return None;
+        }
+    }
     let result = rest.trim_start_matches(')').trim_start().strip_prefix("= ").map(|result| {
         let end = result.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(result.len());
         result[..end].parse().unwrap_or(-1)
@@ -216,17 +226,20 @@ fn a_trace_is_read_as_it_was_written() {
         "7 <... pwrite64 resumed>) = 7\n",
         "8 sendmsg(9<TCP:[127.0.0.1:1->127.0.0.1:2]>, {msg_iov=[{iov_base=\"\\x00\\xff\", iov_len=2}]}, 0) = 2\n",
         "8 fsync(5</a/db> <unfinished ...>\n",
+        "9 pwrite64(5</a/db>, \"x\", 1, 8192 <unfinished ...>) = ?\n",
+        "7 pwrite64(5</a/db>, <unfinished ...>) = ?\n",
         "7 +++ killed by SIGKILL +++\n",
     );
     std::fs::write(&file, text).unwrap();
     let (calls, next) = read(&file, 10);
     let lines: Vec<_> = calls.iter().map(|call| (call.name.as_str(), call.began, call.ended, call.succeeded())).collect();
     let sendmsg = ("sendmsg", 14, Some(14), true);
-    let fsync = ("fsync", 15, None, false);
+    let (fsync, killed) = (("fsync", 15, None, false), ("pwrite64", 16, None, false));
     assert_eq!(
         lines,
-        [("openat", 10, Some(10), true), ("pwrite64", 11, Some(13), true), ("fdatasync", 12, Some(12), false), sendmsg, fsync]
+        [("openat", 10, Some(10), true), ("pwrite64", 11, Some(13), true), ("fdatasync", 12, Some(12), false), sendmsg, fsync, killed]
     );
-    assert_eq!((next, calls[1].path(0), calls[1].bytes(1), calls[1].number(3)), (17, "/a/db".into(), b"a, \"b)\n\x012".to_vec(), 4096));
+    assert_eq!(calls[5].number(3), 8192);
+    assert_eq!((next, calls[1].path(0), calls[1].bytes(1), calls[1].number(3)), (19, "/a/db".into(), b"a, \"b)\n\x012".to_vec(), 4096));
     assert_eq!((calls[0].path(1), calls[3].bytes(1)), ("/a/db".into(), vec![0, 255]));
 }
