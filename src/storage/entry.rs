@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Change, ClosedGap, EventKind, Gap, Known, Outcome, Reason, Timestamp};
+use crate::directory::{Change, ClosedGap, Gap, Known, Outcome, Reason, Timestamp};
 
 /// One atomic step: everything in it becomes durable together, or nothing does.
 #[derive(Debug, Default)]
@@ -305,9 +305,3 @@ pub struct Numbers {
 
 /// Calls older than this no longer matter to any budget.
 pub const CALLS_KEPT: Duration = Duration::from_secs(2 * 3600);
-
-/// The wire name of an event, where it is one of the five.
-#[must_use]
-pub fn event_label(event: Option<&str>) -> &'static str {
-    event.and_then(EventKind::from_name).map_or("other", EventKind::name)
-}
