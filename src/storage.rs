@@ -247,6 +247,15 @@ impl Store {
         engine!(self, store => store.numbers())
     }
 
+    /// Puts in order what commits leave to be done, a bounded piece. Called by the writer between commits, once after each, when
+    /// it has answered.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn tidy(&self) -> Result<(), Error> {
+        engine!(self, store => store.tidy())
+    }
+
     /// Forgets deliveries whose `expires_at` is before `deliveries` (the time now, by the service's clock) and changes made before
     /// `changes`, a bounded piece at a time; returns how many went: after 0 there is nothing to forget for now. Called by the
     /// writer, between commits.

@@ -127,7 +127,7 @@ impl Writer {
                 }
                 self.watermark.send_replace(around.store.watermark());
                 group.succeed();
-                self.expire();
+                self.tidy();
             }
             Err(error) => {
                 group.fail();
@@ -145,8 +145,11 @@ impl Writer {
         }
     }
 
-    /// Forgets what is over, a bounded piece at a time.
-    fn expire(&mut self) {
+    /// Does what commits leave to be done, and forgets what is over, a bounded piece at a time.
+    fn tidy(&mut self) {
+        if let Err(error) = self.around.store.tidy() {
+            return self.refused(&error);
+        }
         self.commits += 1;
         if !self.expiring && !self.commits.is_multiple_of(EXPIRE_EVERY) {
             return;

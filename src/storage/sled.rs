@@ -1,56 +1,67 @@
-//! The embedded engine: sled 0.34.7 behind its guard rails.
+//! The embedded engine: sled 0.34.7 behind its guard rails, and a journal before it.
 //!
 //! # What a commit does
-//! It writes the batch down as rows ([`draft`]), shows readers the values that those rows are about to hide ([`durable`]), applies
-//! all rows in one step, hands them to the system, syncs the file, and only then moves indexes and numbers on. Whoever
+//! It writes the batch down as rows in one frame ([`draft`]), appends that to the journal and syncs it ([`journal`]), and only then shows
+//! it: the rows are pending ([`pending`]) before those of the tree, and indexes and numbers move on ([`durable`]). Whoever
 //! reads meanwhile sees the state before; after a failure they go on seeing it, until the store has been opened anew
-//! ([`mend`]). Commits are refused before the disk is full ([`room`]).
+//! ([`mend`]). Between commits rows settle in the tree ([`settle`]). Commits are refused before the disk is full ([`room`]).
 //!
 //! # Why rows look as they do
-//! sled's cost goes by rows, not by bytes. So a delivery has two of its own, its event id and its user's record, and what only
-//! grows (deliveries, changes) is packed, many entries a row, for each commit ([`packed`]). Gaps live in the record; a change
-//! names the user's one before, so a history needs no index. `benches/store.rs` measures it against a row for each
-//! thing. Rows stay below 4,000 bytes, because sled moves larger values into files that it never syncs ([`rows`]).
+//! sled's cost goes by rows and by the pages that they stand on. So what only grows (deliveries, changes) is packed, a commit a row in
+//! the journal, and many commits, compressed, a row of the tree ([`packed`]); event ids share rows too ([`ids`]). Gaps live in the
+//! record; a change names the user's one before, so a history needs no index. Rows stay below 4,000 bytes, because sled moves
+//! larger values into files that it never syncs ([`rows`]).
 //!
 //! # Why we sync ourselves
 //! sled's `flush` asks Linux to begin writing and syncs nothing: after a power cut, what it acknowledged is gone. Our own handle of
-//! the database file syncs it before a commit returns.
+//! the database file syncs it before the journal may forget what has settled.
 
 mod draft;
 mod durable;
 mod expiry;
 mod faults;
+mod filter;
 mod folder;
 mod guard;
+mod ids;
 mod index;
+mod journal;
 mod keys;
 mod mend;
+mod merged;
 mod packed;
+mod pending;
 mod reads;
 mod room;
 mod rows;
+mod settle;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
 
+use self::draft::Draft;
 use self::durable::Durable;
+use self::expiry::Forgotten;
 use self::faults::Faults;
 use self::folder::Mark;
-use self::mend::{Pace, Trouble};
+use self::journal::Journal;
+use self::journal::frame::Frame;
+use self::mend::{Opened, Pace, Trouble};
+use self::packed::Block;
 use self::room::Room;
-use super::entry::Numbers;
 use super::{Batch, Error};
 
-/// Rounds of reclamation after a commit: what a large batch leaves behind is freed a few bags at a time.
+/// Rounds of reclamation after a piece has settled: what a large batch leaves behind is freed a few bags at a time.
 const RECLAIM_ROUNDS: usize = 4;
-/// Deliveries or changes after which the mark is moved on.
-const MARK_EVERY: u64 = 10_000;
+/// A frame's memory is kept for the next one up to this.
+const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The embedded store.
 pub struct Sled {
@@ -63,11 +74,19 @@ pub struct Sled {
 
 /// What only the one who commits needs.
 struct Writer {
+    journal: Journal,
+    /// The memory of the next frame.
+    buffer: Vec<u8>,
+    /// Our own handle of the tree's file.
     file: File,
-    /// How far the mark says we are.
-    mark: Mark,
-    /// Deliveries below this number were looked at by the walk that forgets.
-    expired_up_to: u64,
+    /// Which of the folder's trees that is.
+    tree: u64,
+    /// Bytes that have settled since the tree was synced.
+    unsynced: usize,
+    block: Block,
+    /// Deliveries up to this number have settled, with all that stands beside them.
+    forgettable: u64,
+    forgotten: Forgotten,
     /// When to try to mend what is in trouble.
     pace: Pace,
     room: Room,
@@ -75,8 +94,20 @@ struct Writer {
 
 impl Sled {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let (durable, file, mark) = mend::open(folder)?;
-        let writer = Writer { file, mark, expired_up_to: 0, pace: Pace::default(), room: Room::default() };
+        let Opened { durable, journal, file, tree } = mend::open(folder)?;
+        let block = Block::new().map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
+        let writer = Writer {
+            journal,
+            buffer: Vec::new(),
+            file,
+            tree,
+            unsynced: 0,
+            block,
+            forgettable: durable.whole(),
+            forgotten: Forgotten::default(),
+            pace: Pace::default(),
+            room: Room::default(),
+        };
         let (folder, durable, writer) = (folder.to_owned(), RwLock::new(durable), Mutex::new(writer));
         let sled = Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() };
         // Without room it can still be read.
@@ -91,24 +122,18 @@ impl Sled {
             return Ok(());
         }
         self.watch_room(&mut writer)?;
-        let rows = self.durable.read().rows.clone();
-        let draft::Draft { writes, former, users, numbers, tally, .. } = self.durable.read().draft(batch, &rows)?;
-        self.durable.write().former = former;
-        self.make_durable(&mut writer, writes)?;
-        let mut durable = self.durable.write();
-        durable.advance(batch, users, (numbers, tally));
-        let former = std::mem::take(&mut durable.former);
-        drop(durable);
-        drop(former);
-        (0..RECLAIM_ROUNDS).for_each(|_| crossbeam_epoch::pin().flush());
-        if numbers.delivery.max(numbers.cursor) >= writer.mark.delivery.max(writer.mark.cursor).saturating_add(MARK_EVERY) {
-            self.mark(&mut writer, numbers);
+        let buffer = std::mem::take(&mut writer.buffer);
+        let mut drafted = Draft::of(batch, &self.durable.read(), buffer)?;
+        let begin = self.make_durable(&mut writer, &mut drafted.frame)?;
+        let buffer = self.durable.write().advance(batch, drafted, begin);
+        if buffer.capacity() <= BUFFER_BYTES_MAX {
+            writer.buffer = buffer;
         }
         Ok(())
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        std::fs::metadata(self.folder.join("db")).map_or(0, |file| file.len())
+        folder::bytes(&self.folder)
     }
 
     pub(super) fn free_bytes(&self) -> Option<u64> {
@@ -122,28 +147,38 @@ impl Sled {
         }
     }
 
-    /// Writes down how far we are. Where that is not possible, the former mark is as true as before.
-    fn mark(&self, writer: &mut Writer, numbers: Numbers) {
-        let mark = Mark { delivery: numbers.delivery, cursor: numbers.cursor };
-        match folder::write_mark(&self.folder, mark) {
-            Ok(()) => writer.mark = mark,
-            Err(error) => tracing::warn!(%error, "the store's mark could not be written"),
-        }
+    /// Bytes of the tree's file.
+    fn tree_bytes(&self, writer: &Writer) -> u64 {
+        // Where that cannot be told, the next commit will find out why.
+        writer.file.metadata().map_or(0, |file| file.len())
     }
 
-    /// Applies rows and waits until they are on disk. After a failure nobody knows whether they are: the store has to be opened anew.
-    fn make_durable(&self, writer: &mut Writer, writes: sled::Batch) -> Result<(), Error> {
-        let rows = self.durable.read().rows.clone();
-        let meet = || self.faults.meet().map_err(|error| rows.unavailable(error));
-        let applied = meet().and_then(|()| rows.apply(writes));
-        let flushed = applied.and_then(|()| meet()).and_then(|()| rows.flush());
-        let synced = flushed.and_then(|()| meet()).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
-        synced.or_else(|error| {
-            writer.pace = Pace::default();
-            self.refuse(format!("a commit failed ({}); it is going to be opened anew", mend::words(error)), true);
-            self.healthy()
-        })
+    /// Writes down how far we are.
+    fn write_mark(&self, writer: &Writer) -> io::Result<()> {
+        let numbers = self.durable.read().numbers;
+        let (generation, tree) = (writer.journal.young().generation, writer.tree);
+        folder::write_mark(&self.folder, Mark { delivery: numbers.delivery, cursor: numbers.cursor, generation, tree })
     }
+
+    /// Appends a frame to the journal and waits until it is on disk; returns its place. After a failure nobody knows whether it is: the
+    /// store has to be opened anew.
+    fn make_durable(&self, writer: &mut Writer, frame: &mut Frame) -> Result<u64, Error> {
+        let appended = self.faults.meet().and_then(|()| writer.journal.append(frame));
+        let synced = appended.and_then(|begin| self.faults.meet().and_then(|()| writer.journal.sync()).map(|()| begin));
+        synced.map_err(|error| self.fail(writer, &error.to_string()))
+    }
+
+    /// Commits nothing from now on, until the store has been opened anew.
+    fn fail(&self, writer: &mut Writer, what: &str) -> Error {
+        writer.pace = Pace::default();
+        let what = format!("a commit failed ({what}); it is going to be opened anew");
+        self.refuse(what.clone(), true);
+        Error::Unavailable { folder: self.folder.clone(), what }
+    }
+}
+
+fn reclaim() {
+    (0..RECLAIM_ROUNDS).for_each(|_| crossbeam_epoch::pin().flush());
 }
 
 impl Drop for Sled {
@@ -152,12 +187,14 @@ impl Drop for Sled {
         if self.healthy().is_err() {
             return;
         }
-        let (rows, numbers) = (self.durable.get_mut().rows.clone(), self.durable.get_mut().numbers);
-        let mut writer = self.writer.lock();
+        let rows = self.durable.get_mut().rows.clone();
+        let writer = self.writer.lock();
         if rows.flush().is_err() || writer.file.sync_data().is_err() {
             tracing::warn!("the store could not be flushed at its end; every commit is on disk nevertheless");
         }
-        self.mark(&mut writer, numbers);
+        if let Err(error) = self.write_mark(&writer) {
+            tracing::warn!(%error, "the store's mark could not be written");
+        }
     }
 }
 

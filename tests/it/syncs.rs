@@ -65,9 +65,9 @@ fn rows_of(id: &str) -> [(&'static str, Vec<u8>); 3] {
 fn every_delivery_is_synced_before_its_answer_leaves() {
     let calls = recorded();
     let called = |names: &'static [&str]| calls.iter().filter(move |call| names.contains(&call.name.as_str()));
-    let on_database = |call: &&Call| call.path(0).ends_with("data/db");
-    let writes: Vec<(&Call, Vec<u8>)> = called(&["pwrite64"]).filter(on_database).map(|call| (call, call.bytes(1))).collect();
-    let syncs: Vec<&Call> = called(&["fdatasync", "fsync"]).filter(on_database).collect();
+    let on_journal = |call: &&Call| call.path(0).ends_with("data/journal.1");
+    let writes: Vec<(&Call, Vec<u8>)> = called(&["pwrite64"]).filter(on_journal).map(|call| (call, call.bytes(1))).collect();
+    let syncs: Vec<&Call> = called(&["fdatasync", "fsync"]).filter(on_journal).collect();
     assert!(syncs.iter().all(|sync| sync.succeeded()));
     let sent = called(&["sendto", "sendmsg", "write", "writev"]).map(|call| (call, call.bytes(1)));
     let answers: Vec<(&Call, Vec<u8>)> = sent.filter(|(_, bytes)| bytes.starts_with(b"HTTP/1.1 200")).collect();
@@ -78,7 +78,6 @@ fn every_delivery_is_synced_before_its_answer_leaves() {
         for (row, bytes) in rows_of(&id) {
             let (write, _) = writes.iter().find(|(_, written)| holds(written, &bytes)).unwrap_or_else(|| panic!("no {row} row of {id}"));
             let written = write.ended.unwrap();
-            // sled's own thread syncs as well, at its leisure: any sync that began behind the write and returned in time will do.
             let covers = |sync: &&&Call| sync.began > written && sync.ended.is_some_and(|ended| ended < answer.began);
             assert!(
                 syncs.iter().any(|sync| covers(&sync)),

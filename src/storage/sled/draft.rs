@@ -1,31 +1,30 @@
-//! What a batch becomes: rows to write, the values they replace, and what the index is to take in.
+//! What a batch becomes: rows in one frame of the journal, and what the index is to take in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use sled::IVec;
-
+use super::durable::Durable;
 use super::index::Projection;
+use super::journal::frame::{Frame, Unwritable};
 use super::packed::Packer;
-use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
-use crate::directory::Gap;
+use crate::directory::{Gap, Outcome};
 use crate::storage::entry::{CALLS_KEPT, Numbers};
-use crate::storage::{Batch, Call, Error, StoredUser};
-
-/// Values as they stood before a commit, by key; `None` where there was none.
-pub(super) type Former = HashMap<Vec<u8>, Option<IVec>>;
+use crate::storage::{Batch, Call, Delivery, Error, SeenDelivery, StoredUser};
 
 /// A batch made ready for one atomic write. Nothing is written yet.
 pub(super) struct Draft<'a> {
-    rows: &'a Rows,
-    /// What is being written down.
-    buffer: Vec<u8>,
+    durable: &'a Durable,
+    frame: Frame,
+    users: Vec<(Arc<str>, Projection)>,
+    numbers: Numbers,
+    tally: Tally,
+}
+
+/// What is written, and what becomes of indexes and numbers once that is durable.
+pub(super) struct Drafted {
     /// The rows.
-    pub(super) writes: sled::Batch,
-    /// What readers go on seeing until the write is durable.
-    pub(super) former: Former,
+    pub(super) frame: Frame,
     /// The users of the batch, for the index.
     pub(super) users: Vec<(Arc<str>, Projection)>,
     /// The greatest numbers after the batch.
@@ -35,67 +34,68 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Writes `batch` down behind what is durable; `logged` are the calls already logged.
+    /// Writes `batch` down behind what is durable, in the memory of a frame that is no longer needed.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when its numbers do not follow those; as reads for what is replaced.
-    pub(super) fn of(batch: &Batch, rows: &'a Rows, durable: (Numbers, Tally), logged: &[&Call]) -> Result<Self, Error> {
-        let (numbers, tally) = durable;
-        let former = Former::with_capacity(batch.users.len());
+    pub(super) fn of(batch: &Batch, durable: &'a Durable, buffer: Vec<u8>) -> Result<Drafted, Error> {
         let users = Vec::with_capacity(batch.users.len());
-        let mut draft = Self { rows, buffer: Vec::new(), writes: sled::Batch::default(), former, users, numbers, tally };
+        let mut draft = Self { durable, frame: Frame::new(buffer), users, numbers: durable.numbers, tally: durable.tally };
         draft.deliveries(batch)?;
         draft.changes(batch)?;
         batch.users.iter().try_for_each(|user| draft.user(user))?;
         draft.closed(batch)?;
         for (name, state) in &batch.sources {
             state.gaps.iter().for_each(|gap| draft.note_gap(&gap.gap));
-            draft.json(&keys::named(keys::SOURCE, name), state)?;
+            draft.json(&keys::named(keys::SOURCE, name), state, "a state")?;
         }
         for run in &batch.reconciliations {
             draft.numbers.reconciliation = draft.numbers.reconciliation.max(run.id);
-            let key = keys::numbered(keys::RECONCILIATION, run.id);
-            let former = draft.json(&key, run)?;
-            draft.former.insert(key, former);
+            draft.json(&keys::numbered(keys::RECONCILIATION, run.id), run, "a reconciliation")?;
         }
-        draft.calls(batch, logged)?;
+        draft.calls(batch)?;
         let numbers = stored::encode_numbers(draft.numbers, draft.tally);
-        draft.rows.insert(&mut draft.writes, keys::NUMBERS, &numbers);
-        Ok(draft)
+        draft.bytes(keys::NUMBERS, &numbers)?;
+        let Self { frame, users, numbers, tally, .. } = draft;
+        Ok(Drafted { frame, users, numbers, tally })
     }
 
     fn deliveries(&mut self, batch: &Batch) -> Result<(), Error> {
         let Some(first) = batch.deliveries.first() else { return Ok(()) };
-        let mut packer = Packer::new(first.number);
         for delivery in &batch.deliveries {
             self.numbers.delivery = self.follow(self.numbers.delivery, delivery.number, "delivery")?;
-            let seen = keys::seen(&delivery.source, &delivery.event_id);
-            self.rows.insert(&mut self.writes, &seen, &stored::encode_seen(delivery));
-            if delivery.outcome == crate::directory::Outcome::Quarantined {
-                self.rows.insert(&mut self.writes, &keys::numbered(keys::QUARANTINED, delivery.number), &[]);
+            let Delivery { number, source, event_id, outcome, body, .. } = delivery;
+            let seen = SeenDelivery { number: *number, outcome: *outcome };
+            self.bytes(&keys::seen(source, event_id), &stored::encode_seen(&seen))?;
+            if *outcome == Outcome::Quarantined {
+                self.bytes(&keys::numbered(keys::QUARANTINED, *number), &[])?;
             }
-            if let Some(body) = &delivery.body {
-                self.rows.insert(&mut self.writes, &keys::numbered(keys::BODY, delivery.number), body);
+            if let Some(body) = body {
+                self.bytes(&keys::numbered(keys::BODY, *number), body)?;
             }
-            let content = stored::encode_delivery(delivery, self.emptied()).ok_or_else(|| self.unwritable("a delivery"))?;
-            packer.add(&content, stored::mark(delivery.outcome), delivery.expires_at);
-            self.buffer = content;
         }
-        self.pack(keys::DELIVERIES, packer);
-        Ok(())
+        self.put(&keys::numbered(keys::DELIVERIES, first.number), "a delivery", |buffer| {
+            let mut packer = Packer::new(buffer, first.number);
+            for delivery in &batch.deliveries {
+                let tags = (stored::mark(delivery.outcome), delivery.expires_at);
+                packer.add(tags, |buffer| stored::encode_delivery(delivery, buffer))?;
+            }
+            packer.end()
+        })
+        .map(drop)
     }
 
     fn changes(&mut self, batch: &Batch) -> Result<(), Error> {
         let Some(first) = batch.changes.first() else { return Ok(()) };
-        let mut packer = Packer::new(first.cursor);
         for change in &batch.changes {
             self.numbers.cursor = self.follow(self.numbers.cursor, change.cursor, "change")?;
-            let content = stored::encode_change(change, self.emptied()).ok_or_else(|| self.unwritable("a change"))?;
-            packer.add(&content, 0, change.at);
-            self.buffer = content;
         }
-        self.pack(keys::CHANGES, packer);
-        Ok(())
+        self.put(&keys::numbered(keys::CHANGES, first.cursor), "a change", |buffer| {
+            let mut packer = Packer::new(buffer, first.cursor);
+            batch.changes.iter().try_for_each(|change| packer.add((0, change.at), |buffer| stored::encode_change(change, buffer)))?;
+            packer.end()
+        })
+        .map(drop)
     }
 
     fn user(&mut self, user: &StoredUser) -> Result<(), Error> {
@@ -103,15 +103,11 @@ impl<'a> Draft<'a> {
         let record = &known.record;
         record.gaps.values().for_each(|gap| self.note_gap(gap));
         let key = keys::user(source, uid);
-        let mut content = self.emptied();
-        serde_json::to_writer(&mut content, record).map_err(|_| self.unwritable("a record"))?;
-        let former = self.rows.replace(&mut self.writes, &key, &content)?;
-        if let Some(former) = &former {
-            self.tally.take(&key, former);
+        if let Some(former) = self.durable.checksum(&key)? {
+            self.tally.take(former);
         }
-        self.tally.add(&key, &content);
-        self.buffer = content;
-        self.former.insert(key, former);
+        let checksum = self.json(&key, record, "a record")?;
+        self.tally.add(checksum);
         self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref())));
         Ok(())
     }
@@ -120,42 +116,38 @@ impl<'a> Draft<'a> {
     fn closed(&mut self, batch: &Batch) -> Result<(), Error> {
         for closed in &batch.closed {
             self.note_gap(&closed.gap);
-            let content = postcard::to_allocvec(closed).map_err(|_| self.unwritable("a closed gap"))?;
             let key = keys::numbered(keys::GAP, closed.gap.id);
-            let former = self.rows.replace(&mut self.writes, &key, &content)?;
-            self.former.insert(key, former);
+            self.put(&key, "a closed gap", |buffer| postcard::to_extend(closed, buffer).ok())?;
         }
         Ok(())
     }
 
     /// Logs calls, and drops those that no budget counts any more by the clock of the newest.
-    fn calls(&mut self, batch: &Batch, logged: &[&Call]) -> Result<(), Error> {
+    fn calls(&mut self, batch: &Batch) -> Result<(), Error> {
         for call in &batch.calls {
             self.numbers.call = self.numbers.call.max(call.number);
-            let content = postcard::to_allocvec(call).map_err(|_| self.unwritable("a call"))?;
-            self.rows.insert(&mut self.writes, &keys::call(&call.source, call.number), &content);
-            let old = logged.iter().filter(|old| old.source == call.source && is_over(old, call));
-            old.for_each(|old| self.writes.remove(keys::call(&old.source, old.number)));
+            self.put(&keys::call(&call.source, call.number), "a call", |buffer| postcard::to_extend(call, buffer).ok())?;
+            let logged = self.durable.index(&call.source).into_iter().flat_map(|index| &index.calls);
+            for old in logged.filter(|old| is_over(old, call)) {
+                self.frame.take(&keys::call(&old.source, old.number)).map_err(|Unwritable| self.unwritable("a call"))?;
+            }
         }
         Ok(())
     }
 
-    /// The buffer, without what was in it.
-    fn emptied(&mut self) -> Vec<u8> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer
+    fn put(&mut self, key: &[u8], what: &str, write: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<u32, Error> {
+        self.frame.put(key, write).map_err(|Unwritable| self.unwritable(what))
     }
 
-    fn pack(&mut self, kind: u8, packer: Packer) {
-        for (first, content) in packer.rows() {
-            self.rows.insert(&mut self.writes, &keys::numbered(kind, first), &content);
-        }
+    fn bytes(&mut self, key: &[u8], value: &[u8]) -> Result<u32, Error> {
+        self.put(key, "a row", |mut buffer| {
+            buffer.extend_from_slice(value);
+            Some(buffer)
+        })
     }
 
-    fn json(&mut self, key: &[u8], value: &impl serde::Serialize) -> Result<Option<IVec>, Error> {
-        let content = serde_json::to_vec(value).map_err(|_| self.unwritable("a state"))?;
-        self.rows.replace(&mut self.writes, key, &content)
+    fn json(&mut self, key: &[u8], value: &impl serde::Serialize, what: &str) -> Result<u32, Error> {
+        self.put(key, what, |mut buffer| serde_json::to_writer(&mut buffer, value).ok().map(|()| buffer))
     }
 
     const fn note_gap(&mut self, gap: &Gap) {
@@ -168,11 +160,11 @@ impl<'a> Draft<'a> {
         if last.checked_add(1) == Some(next) {
             return Ok(next);
         }
-        Err(self.rows.unavailable(format!("{what} {next} cannot follow {last}: this is a fault of rollcall, please report it")))
+        Err(self.durable.rows.unavailable(format!("{what} {next} cannot follow {last}: this is a fault of rollcall, please report it")))
     }
 
     fn unwritable(&self, what: &str) -> Error {
-        self.rows.unavailable(format!("{what} cannot be written down: this is a fault of rollcall, please report it"))
+        self.durable.rows.unavailable(format!("{what} cannot be written down: this is a fault of rollcall, please report it"))
     }
 }
 

@@ -1,34 +1,38 @@
 //! What readers see: the rows and indexes as of the last durable commit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use sled::IVec;
-
-use super::draft::{Draft, Former, is_over};
+use super::draft::{Drafted, is_over};
+use super::filter::Filter;
 use super::folder::Mark;
 use super::index::{Index, Projection};
+use super::journal::frame::checksum;
+use super::pending::Pending;
 use super::rows::Rows;
-use super::stored::Tally;
-use super::{keys, stored};
+use super::stored::{Settled, Tally};
+use super::{ids, keys, stored};
 use crate::directory::{Record, merge};
 use crate::storage::entry::Numbers;
 use crate::storage::{Batch, Call, Error};
 
-/// The durable state. Whoever reads rows holds this locked for reading: a commit that begins meanwhile has to wait before it
-/// writes its first row, so no reader meets half of it.
+/// The durable state. Whoever reads rows holds this locked for reading: rows become pending, and settle, while nobody reads.
 pub(super) struct Durable {
-    /// The rows, those of a commit under way among them.
+    /// The tree's rows.
     pub(super) rows: Rows,
+    /// The rows before it.
+    pub(super) pending: Pending,
+    /// How far those have settled.
+    pub(super) settled: Settled,
+    /// Tells of ids that are not in the tree.
+    pub(super) filter: Filter,
     /// By source.
     pub(super) sources: BTreeMap<String, Index>,
     /// The greatest numbers that are durable.
     pub(super) numbers: Numbers,
-    tally: Tally,
+    /// All records in one number.
+    pub(super) tally: Tally,
     /// The oldest change that is kept; the next one's cursor where none is. Set before older ones go, so that nobody meets half of it.
     pub(super) kept_from: u64,
-    /// What the rows of the commit under way hid, or of one that failed, until the store is opened anew.
-    pub(super) former: Former,
 }
 
 impl Durable {
@@ -36,33 +40,33 @@ impl Durable {
     ///
     /// # Errors
     /// [`Error::Damaged`] for anything that cannot be read.
-    pub(super) fn load(rows: Rows, mark: Mark) -> Result<Self, Error> {
+    pub(super) fn load(rows: Rows, (pending, settled): (Pending, Settled), mark: Mark) -> Result<Self, Error> {
         let mut durable = Self {
+            rows,
+            pending,
+            settled,
+            filter: Filter::default(),
             sources: BTreeMap::new(),
             numbers: Numbers::default(),
             tally: Tally::default(),
             kept_from: 1,
-            former: Former::new(),
-            rows: rows.clone(),
         };
-        if let Some(numbers) = rows.get(keys::NUMBERS)? {
+        if let Some(numbers) = durable.get(keys::NUMBERS)? {
             (durable.numbers, durable.tally) =
-                stored::decode_numbers(&numbers).ok_or_else(|| rows.damaged("the row of numbers cannot be read"))?;
+                stored::decode_numbers(&numbers).ok_or_else(|| durable.rows.damaged("the row of numbers cannot be read"))?;
         }
         durable.check_ends(mark)?;
-        let oldest = rows.scan(keys::all(keys::CHANGES), true).next().transpose()?;
+        let oldest = durable.scan(keys::all(keys::CHANGES), true).next().transpose()?;
         durable.kept_from = oldest.and_then(|(key, _)| keys::number_of(&key)).unwrap_or(durable.numbers.cursor.saturating_add(1));
+        durable.load_ids()?;
         durable.load_users()?;
         durable.load_states()?;
         Ok(durable)
     }
 
-    /// The value at `key` as of the last durable commit.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
-        match self.former.get(key) {
-            Some(former) => Ok(former.clone()),
-            None => self.rows.get(key),
-        }
+    /// The last delivery that has settled together with all that stands beside it; 0 while that is not known.
+    pub(super) const fn whole(&self) -> u64 {
+        if self.pending.old.is_none() { self.settled.delivery } else { 0 }
     }
 
     /// One source's index, if anything is known of that source.
@@ -70,8 +74,10 @@ impl Durable {
         self.sources.get(source)
     }
 
-    /// Moves on to a commit that is on disk now.
-    pub(super) fn advance(&mut self, batch: &Batch, users: Vec<(Arc<str>, Projection)>, ends: (Numbers, Tally)) {
+    /// Moves on to a commit that is on disk now, in a frame that stands at `begin`.
+    pub(super) fn advance(&mut self, batch: &Batch, drafted: Drafted, begin: u64) -> Vec<u8> {
+        let Drafted { frame, users, numbers, tally } = drafted;
+        self.pending.take_in(&frame, begin);
         for (source, projection) in users {
             self.source_mut(&source).put(projection);
         }
@@ -83,13 +89,8 @@ impl Durable {
             calls.retain(|old| !is_over(old, call));
             calls.push(call.clone());
         }
-        (self.numbers, self.tally) = ends;
-    }
-
-    /// Writes a batch down for one atomic step behind what is durable.
-    pub(super) fn draft<'a>(&self, batch: &Batch, rows: &'a Rows) -> Result<Draft<'a>, Error> {
-        let logged: Vec<&Call> = self.sources.values().flat_map(|index| &index.calls).collect();
-        Draft::of(batch, rows, (self.numbers, self.tally), &logged)
+        (self.numbers, self.tally) = (numbers, tally);
+        frame.into_buffer()
     }
 
     fn source_mut(&mut self, source: &str) -> &mut Index {
@@ -105,10 +106,19 @@ impl Durable {
             if newest < marked {
                 return Err(self.rows.damaged(&format!("{what} after number {newest} are gone, at least up to {marked}")));
             }
-            let last = self.packed(kind, u64::MAX)?.map(|row| row.entries().last().map_or(0, |(number, _)| number));
-            if last.is_some_and(|last| last != newest) {
+            let last = self.packed(kind, u64::MAX)?.map(|row| row.head.end());
+            if last.is_some_and(|end| end != newest.saturating_add(1)) {
                 return Err(self.rows.damaged(&format!("the log of {what} does not end at number {newest}")));
             }
+        }
+        Ok(())
+    }
+
+    fn load_ids(&mut self) -> Result<(), Error> {
+        for row in self.rows.clone().scan(keys::all(keys::SEEN), true) {
+            let (key, content) = row?;
+            let told = ids::tell(&key, &content, |id| self.filter.insert(id));
+            told.ok_or_else(|| self.rows.damaged("the row of an event id cannot be read"))?;
         }
         Ok(())
     }
@@ -116,10 +126,10 @@ impl Durable {
     fn load_users(&mut self) -> Result<(), Error> {
         let mut users: BTreeMap<String, Vec<Projection>> = BTreeMap::new();
         let mut tally = Tally::default();
-        for row in self.rows.scan(keys::all(keys::USER), true) {
+        for row in self.scan(keys::all(keys::USER), true) {
             let (key, value) = row?;
             let (source, uid) = keys::user_of(&key).ok_or_else(|| self.rows.damaged("a record has no readable key"))?;
-            tally.add(&key, &value);
+            tally.add(checksum(&key, &value));
             let record = self.record(&value)?;
             let projection = Projection::of(uid, &record, merge::view(&record).as_ref());
             match users.get_mut(source) {
@@ -137,16 +147,21 @@ impl Durable {
     }
 
     fn load_states(&mut self) -> Result<(), Error> {
-        let rows = self.rows.clone();
-        for row in rows.scan(keys::all(keys::SOURCE), true) {
+        let (mut states, mut calls) = (Vec::new(), Vec::new());
+        for row in self.scan(keys::all(keys::SOURCE), true) {
             let (key, value) = row?;
-            let name = key.get(1..).and_then(|name| str::from_utf8(name).ok());
+            let name = key.get(1..).and_then(|name| str::from_utf8(name).ok()).map(str::to_owned);
             let state = serde_json::from_slice(&value).ok();
-            let (Some(name), Some(state)) = (name, state) else { return Err(rows.damaged("a source's state cannot be read")) };
-            self.source_mut(name).put_state(state);
+            states.push(name.zip(state).ok_or_else(|| self.rows.damaged("a source's state cannot be read"))?);
         }
-        for row in rows.scan(keys::all(keys::CALL), true) {
-            let call: Call = postcard::from_bytes(&row?.1).map_err(|_| rows.damaged("a call cannot be read"))?;
+        for row in self.scan(keys::all(keys::CALL), true) {
+            let call: Call = postcard::from_bytes(&row?.1).map_err(|_| self.rows.damaged("a call cannot be read"))?;
+            calls.push(call);
+        }
+        for (name, state) in states {
+            self.source_mut(&name).put_state(state);
+        }
+        for call in calls {
             self.source_mut(&call.source.clone()).calls.push(call);
         }
         Ok(())

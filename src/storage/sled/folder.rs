@@ -1,15 +1,19 @@
 //! The store's folder: opened under guard, never wiped, and known again by a file of our own.
+//!
+//! It holds sled's files in a folder `tree-N`, the two files of the journal, the ballast, and the mark, which says which tree counts.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
 use super::guard::quietly;
-use super::keys;
+use super::journal::{self, Journal, Leaf};
+use super::pending::{Generation, Pending};
 use super::rows::Rows;
-use super::stored::LAYOUT;
+use super::stored::{LAYOUT, Settled};
+use super::{keys, room};
 use crate::storage::Error;
 
 /// sled's database file.
@@ -20,8 +24,9 @@ const SETTINGS: &str = "conf";
 /// or an empty store, without a word.
 const MARK: &str = "rollcall.store";
 const NEW_MARK: &str = "rollcall.store.new";
+const TREE: &str = "tree-";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
-const HARMLESS: [&str; 5] = [SETTINGS, "blobs", DATABASE, super::room::BALLAST, "lost+found"];
+const HARMLESS: [&str; 5] = [journal::NAMES[0], journal::NAMES[1], room::BALLAST, NEW_MARK, "lost+found"];
 
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// sled frees at most a segment a tick: at its usual 500 ms the file grows to a dozen times what it holds.
@@ -31,22 +36,37 @@ const FLUSH_EVERY_MILLIS: u64 = 10;
 /// fill a segment: what is not synced then begins in a segment whose own head is.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// An open database.
+/// An open store.
 pub(super) struct Open {
-    /// Its rows.
+    /// The tree's rows.
     pub(super) rows: Rows,
-    /// Our own handle of its file: sled itself never syncs what it acknowledges. Open from the start, so that it is told of
+    /// Our own handle of the tree's file: sled itself never syncs what it acknowledges. Open from the start, so that it is told of
     /// every error in writing the file back.
     pub(super) file: File,
+    /// The journal, and what of it is pending.
+    pub(super) journal: Journal,
+    pub(super) pending: Pending,
+    /// How far the journal has settled.
+    pub(super) settled: Settled,
     /// How far the store once was; never ahead of what was durable then.
     pub(super) mark: Mark,
 }
 
-/// A delivery and a change that were durable once: a store that ends before them has lost something.
-#[derive(Clone, Copy, Default)]
+/// What was durable once: a store that ends before has lost something.
+#[derive(Clone, Copy)]
 pub(super) struct Mark {
     pub(super) delivery: u64,
     pub(super) cursor: u64,
+    /// The file of the journal that was being written.
+    pub(super) generation: u64,
+    /// The tree that counts.
+    pub(super) tree: u64,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self { delivery: 0, cursor: 0, generation: 1, tree: 1 }
+    }
 }
 
 /// Opens the store in `folder`, or makes one where there is none.
@@ -54,38 +74,115 @@ pub(super) struct Mark {
 /// # Errors
 /// [`Error::InUse`], [`Error::Damaged`] or [`Error::Unavailable`].
 pub(super) fn open(folder: &Path) -> Result<Open, Error> {
-    let unavailable = |what: &dyn ToString| Error::Unavailable { folder: folder.to_owned(), what: what.to_string() };
-    let damaged = |what: String| Error::Damaged { folder: folder.to_owned(), what };
-    make(folder).map_err(|error| unavailable(&error))?;
-    let mark = read_mark(folder).map_err(|error| unavailable(&error))?;
-    let known = mark.is_some();
-    let stored = folder.join(DATABASE).try_exists().map_err(|error| unavailable(&error))?;
+    let unavailable = |error: io::Error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() };
+    make(folder).map_err(unavailable)?;
+    let mark = read_mark(folder).map_err(unavailable)?;
+    let (known, mark) = (mark.is_some(), mark.unwrap_or_default());
+    let place = tree_at(folder, mark.tree);
+    let stored = place.join(DATABASE).try_exists().map_err(unavailable)?;
     if known && !stored {
-        return Err(damaged("its database file is gone".to_owned()));
+        return Err(Error::Damaged { folder: folder.to_owned(), what: "its database file is gone".to_owned() });
     }
     if !known && !stored {
-        refuse_strangers(folder).map_err(|error| unavailable(&error))?;
+        refuse_strangers(folder).map_err(unavailable)?;
     }
-    clear_up(folder, known).map_err(|error| unavailable(&error))?;
+    make(&place).and_then(|()| clear_up(&place, known)).map_err(unavailable)?;
+    let rows = open_tree(folder, &place)?;
+    let file = File::open(place.join(DATABASE)).map_err(unavailable)?;
+    recognise(&rows, &file, known)?;
+    if !known {
+        let made = Journal::make(folder).and_then(|()| sync_new(folder, &place)).and_then(|()| write_mark(folder, mark));
+        made.map_err(unavailable)?;
+    }
+    clear_trees(folder, mark.tree).map_err(unavailable)?;
+    let settled = match rows.get(keys::SETTLED)? {
+        None => Settled::default(),
+        Some(row) => Settled::decode(&row).ok_or_else(|| rows.damaged("the row of what has settled cannot be read"))?,
+    };
+    let (journal, pending) = read_journal(folder, settled, mark)?;
+    Ok(Open { rows, file, journal, pending, settled, mark })
+}
+
+/// Where the tree with this number is.
+fn tree_at(folder: &Path, tree: u64) -> PathBuf {
+    folder.join(format!("{TREE}{tree}"))
+}
+
+fn open_tree(folder: &Path, place: &Path) -> Result<Rows, Error> {
+    let unavailable = |error: &io::Error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() };
+    let damaged = |what: String| Error::Damaged { folder: folder.to_owned(), what };
     let config = sled::Config::new()
-        .path(folder)
+        .path(place)
         .cache_capacity(CACHE_BYTES_MAX)
         .flush_every_ms(Some(FLUSH_EVERY_MILLIS))
         .segment_size(SEGMENT_BYTES);
-    let tree = match quietly(|| config.open()) {
-        Ok(Ok(tree)) => tree,
-        Ok(Err(sled::Error::Io(error))) if is_lock(&error) => return Err(Error::InUse { folder: folder.to_owned() }),
-        Ok(Err(sled::Error::Io(error))) => return Err(unavailable(&error)),
-        Ok(Err(error)) => return Err(damaged(error.to_string())),
-        Err(panic) => return Err(damaged(panic)),
-    };
-    let file = File::open(folder.join(DATABASE)).map_err(|error| unavailable(&error))?;
-    let open = Open { rows: Rows::new(tree, folder), file, mark: mark.unwrap_or_default() };
-    recognise(&open, known)?;
-    if !known {
-        sync_new(folder).and_then(|()| write_mark(folder, Mark::default())).map_err(|error| unavailable(&error))?;
+    match quietly(|| config.open()) {
+        Ok(Ok(tree)) => Ok(Rows::new(tree, folder)),
+        Ok(Err(sled::Error::Io(error))) if is_lock(&error) => Err(Error::InUse { folder: folder.to_owned() }),
+        Ok(Err(sled::Error::Io(error))) => Err(unavailable(&error)),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => Err(damaged(panic)),
     }
-    Ok(open)
+}
+
+/// Reads the journal's files: rows that have not settled are pending.
+fn read_journal(folder: &Path, settled: Settled, mark: Mark) -> Result<(Journal, Pending), Error> {
+    let unavailable = |error: io::Error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() };
+    let mut leaves = Vec::new();
+    for name in journal::NAMES {
+        leaves.extend(Leaf::open(folder, name).map_err(unavailable)?);
+    }
+    leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.generation));
+    let mut leaves = leaves.into_iter();
+    let young = leaves.next().filter(|young| young.generation >= mark.generation && young.generation > settled.generation);
+    let mut young = young.ok_or_else(|| journal::damaged(folder, "is gone"))?;
+    let other = leaves.next();
+    let mut rows = Generation::new(young.file.clone());
+    replay(folder, &mut young, &mut rows)?;
+    if young.generation == settled.generation + 1 {
+        // Whatever the other file holds has settled.
+        return Ok((Journal::new(folder, young, other.map(|leaf| leaf.file)), Pending::new(rows, None)));
+    }
+    let old = other.filter(|old| old.generation == settled.generation + 1 && young.generation == settled.generation + 2);
+    let mut old = old.ok_or_else(|| journal::damaged(folder, "has lost a file"))?;
+    let mut old_rows = Generation::new(old.file.clone());
+    replay(folder, &mut old, &mut old_rows)?;
+    old_rows.retain(|key| match (keys::kind_of(key), keys::number_of(key)) {
+        (keys::DELIVERIES, Some(first)) => first > settled.delivery,
+        (keys::CHANGES, Some(first)) => first > settled.cursor,
+        _ => true,
+    });
+    Ok((Journal::new(folder, young, Some(old.file)), Pending::new(rows, Some(old_rows))))
+}
+
+fn replay(folder: &Path, leaf: &mut Leaf, rows: &mut Generation) -> Result<(), Error> {
+    let replayed = leaf.replay(&mut |key, value, begin| rows.put(key, value, begin));
+    let whole = replayed.map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
+    whole.map_err(|at| journal::damaged(folder, &format!("is broken at byte {at} of file {}, and goes on behind", leaf.generation)))
+}
+
+/// Takes away trees that do not count: a compaction that was cut short, or the one before it.
+fn clear_trees(folder: &Path, counts: u64) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(TREE)?.parse::<u64>().ok());
+        if number.is_some_and(|number| number != counts) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all files of the store in `folder`, its ballast aside.
+pub(super) fn bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes(&entry.path()),
+        Ok(found) if entry.file_name() != room::BALLAST => found.len(),
+        _ => 0,
+    };
+    entries.filter_map(Result::ok).map(of).sum()
 }
 
 /// Makes the folder where there is none, and every name on the way to it durable: a commit is lost with its folder.
@@ -140,45 +237,59 @@ fn is_cut(settings: &[u8]) -> bool {
 /// # Errors
 /// What the file system said; the former mark still stands then.
 pub(super) fn write_mark(folder: &Path, mark: Mark) -> io::Result<()> {
-    let Mark { delivery, cursor } = mark;
+    let Mark { delivery, cursor, generation, tree } = mark;
     let mut file = File::create(folder.join(NEW_MARK))?;
-    write!(file, "delivery {delivery}\nchange {cursor}\n\nThis folder is rollcall's store. Nothing in it is to be edited by hand.\n")?;
+    let note = "This folder is rollcall's store. Nothing in it is to be edited by hand.";
+    write!(file, "delivery {delivery}\nchange {cursor}\njournal {generation}\ntree {tree}\n\n{note}\n")?;
     file.sync_all()?;
     fs::rename(folder.join(NEW_MARK), folder.join(MARK))?;
     File::open(folder)?.sync_all()
 }
 
-/// `None` where there is no mark; a number that cannot be read counts as 0.
+/// `None` where there is no mark; a number that cannot be read counts as that of a new store.
 fn read_mark(folder: &Path) -> io::Result<Option<Mark>> {
     let text = match fs::read(folder.join(MARK)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let number = |word| text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok()).unwrap_or_default();
-    Ok(Some(Mark { delivery: number("delivery "), cursor: number("change ") }))
+    let number = |word| text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+    let new = Mark::default();
+    Ok(Some(Mark {
+        delivery: number("delivery ").unwrap_or(new.delivery),
+        cursor: number("change ").unwrap_or(new.cursor),
+        generation: number("journal ").unwrap_or(new.generation),
+        tree: number("tree ").unwrap_or(new.tree),
+    }))
 }
 
-/// Makes what the system holds of the database file the same as what is on disk. After a sync that failed it may hold pages that
+/// Makes what the system holds of the store's files the same as what is on disk. After a sync that failed it may hold pages that
 /// never got there, as if they were clean: they would be read as durable.
 ///
 /// # Errors
 /// What the file system said: it still cannot sync.
-pub(super) fn settle(folder: &Path) -> io::Result<()> {
-    let file = File::open(folder.join(DATABASE))?;
-    file.sync_all()?;
-    Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+pub(super) fn recover(folder: &Path, tree: u64) -> io::Result<()> {
+    let files = [tree_at(folder, tree).join(DATABASE), folder.join(journal::NAMES[0]), folder.join(journal::NAMES[1])];
+    for path in files {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        file.sync_all()?;
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+    }
+    Ok(())
 }
 
 /// Makes a new store's files durable, before the mark says that they are there.
-fn sync_new(folder: &Path) -> io::Result<()> {
-    File::open(folder.join(SETTINGS))?.sync_all()?;
+fn sync_new(folder: &Path, tree: &Path) -> io::Result<()> {
+    File::open(tree.join(SETTINGS))?.sync_all()?;
+    File::open(tree)?.sync_all()?;
     File::open(folder)?.sync_all()
 }
 
 /// Tells a new store from one that lost its content, and one layout from another.
-fn recognise(open: &Open, known: bool) -> Result<(), Error> {
-    let Open { rows, file, .. } = open;
+fn recognise(rows: &Rows, file: &File, known: bool) -> Result<(), Error> {
     match rows.get(keys::FORMAT)?.as_deref() {
         Some([LAYOUT]) => Ok(()),
         Some(_) => Err(rows.damaged("it was written by a version of rollcall with another layout")),
@@ -196,7 +307,7 @@ fn recognise(open: &Open, known: bool) -> Result<(), Error> {
 fn refuse_strangers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let harmless = name.to_str().is_some_and(|name| HARMLESS.contains(&name) || name.starts_with('.') || name.starts_with("snap."));
+        let harmless = name.to_str().is_some_and(|name| HARMLESS.contains(&name) || name.starts_with('.') || name.starts_with(TREE));
         if !harmless {
             let name = name.to_string_lossy();
             return Err(io::Error::other(format!("it holds no store, but {name}: set store.path to a new or an empty folder")));

@@ -4,15 +4,16 @@
 //! |---|---|---|
 //! | `a` | the layout's version | |
 //! | `b` | the greatest numbers given | |
-//! | `c` | an event id that was seen | source, NUL, first 16 bytes of the id's SHA-256 |
+//! | `c` | event ids that were seen, in the journal one a row | source, NUL, first 16 bytes of the (first) id's SHA-256 |
 //! | `d` | a call to upstream | source, NUL, number |
 //! | `e` | a source's state | source |
 //! | `f` | a reconciliation | id |
 //! | `g` | a closed gap | id |
+//! | `i` | how far rows of the journal have settled | |
 //! | `h` | a mark: this delivery is quarantined | number |
 //! | `u` | a user's record | source, NUL, uid |
-//! | `v` | changes of one commit, packed | the first one's cursor |
-//! | `w` | deliveries of one commit, packed | the first one's number |
+//! | `v` | changes of one commit or of many, packed | the first one's cursor |
+//! | `w` | deliveries of one commit or of many, packed | the first one's number |
 //! | `x` | a quarantined delivery's body | number |
 //! | `z` | a piece of a value too long for one row | that value's key, the piece's place in 4 bytes |
 //!
@@ -30,6 +31,7 @@ pub(super) const SOURCE: u8 = b'e';
 pub(super) const RECONCILIATION: u8 = b'f';
 pub(super) const GAP: u8 = b'g';
 pub(super) const QUARANTINED: u8 = b'h';
+pub(super) const SETTLED: &[u8] = b"i";
 pub(super) const USER: u8 = b'u';
 pub(super) const CHANGES: u8 = b'v';
 pub(super) const DELIVERIES: u8 = b'w';
@@ -40,8 +42,28 @@ const PIECE: u8 = b'z';
 pub(super) fn seen(source: &str, event_id: &str) -> Vec<u8> {
     let mut key = named(SEEN, source);
     key.push(0);
-    key.extend(Sha256::digest(event_id.as_bytes()).iter().take(16));
+    key.extend(Sha256::digest(event_id.as_bytes()).iter().take(ID_BYTES));
     key
+}
+
+/// Bytes of an id's hash in its key.
+pub(super) const ID_BYTES: usize = 16;
+
+/// Where the ids of the same source begin as the id with this key.
+pub(super) fn begin_of_ids(key: &[u8]) -> Vec<u8> {
+    key.get(..key.len().saturating_sub(ID_BYTES)).unwrap_or_default().to_vec()
+}
+
+/// The key of an id that begins like this, of the same source as the id with this key.
+pub(super) fn id_at(key: &[u8], hash: &[u8]) -> Vec<u8> {
+    let mut begin = begin_of_ids(key);
+    begin.extend(hash.iter().copied().chain([0; ID_BYTES]).take(ID_BYTES));
+    begin
+}
+
+/// What of an id's key rows of the tree tell: its source, and as much of its hash as they hold.
+pub(super) fn id_told(key: &[u8]) -> &[u8] {
+    key.get(..key.len().saturating_sub(4)).unwrap_or_default()
 }
 
 /// The row of a call.
@@ -96,6 +118,11 @@ pub(super) fn piece(key: &[u8], place: u32) -> Vec<u8> {
 /// Every row of one kind.
 pub(super) fn all(kind: u8) -> Range<Vec<u8>> {
     vec![kind]..vec![kind.saturating_add(1)]
+}
+
+/// The letter of a key.
+pub(super) fn kind_of(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or_default()
 }
 
 /// Rows of one kind with numbers from `numbers.start`, below `numbers.end`.

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::durable::Durable;
-use super::folder::{Mark, Open};
+use super::expiry::Forgotten;
+use super::folder::Open;
+use super::journal::Journal;
 use super::{Sled, Writer, folder, room};
 use crate::storage::Error;
 
@@ -92,20 +94,29 @@ impl Sled {
         // sled opens a folder once: nobody may hold the former handle any more. Readers hold it only while they hold the lock.
         let former = self.durable.write().rows.detach();
         drop(former);
-        self.faults.meet().and_then(|()| folder::settle(&self.folder)).map_err(unavailable)?;
-        let (durable, file, mark) = open(&self.folder)?;
+        self.faults.meet().and_then(|()| folder::recover(&self.folder, writer.tree)).map_err(unavailable)?;
+        let Opened { durable, journal, file, tree } = open(&self.folder)?;
+        (writer.forgettable, writer.forgotten, writer.unsynced) = (durable.whole(), Forgotten::default(), 0);
+        (writer.journal, writer.file, writer.tree) = (journal, file, tree);
         let former = std::mem::replace(&mut *self.durable.write(), durable);
         drop(former);
-        (writer.file, writer.mark, writer.expired_up_to) = (file, mark, 0);
         Ok(())
     }
 }
 
+/// A store that was opened, and what of it only the one who commits needs.
+pub(super) struct Opened {
+    pub(super) durable: Durable,
+    pub(super) journal: Journal,
+    pub(super) file: File,
+    pub(super) tree: u64,
+}
+
 /// Opens the folder and reads what is there. A full disk cannot be opened: the ballast is given back then, and it is tried once more.
-pub(super) fn open(folder: &Path) -> Result<(Durable, File, Mark), Error> {
+pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
     let load = || {
-        let Open { rows, file, mark } = folder::open(folder)?;
-        Ok((Durable::load(rows, mark)?, file, mark))
+        let Open { rows, file, journal, pending, settled, mark } = folder::open(folder)?;
+        Ok(Opened { durable: Durable::load(rows, (pending, settled), mark)?, journal, file, tree: mark.tree })
     };
     load().or_else(|error| if room::make_room(folder, &error) { load() } else { Err(error) })
 }

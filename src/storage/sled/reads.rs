@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use sled::IVec;
 
 use super::durable::Durable;
-use super::packed::Packed;
+use super::packed::{Entries, Packed};
 use super::{Sled, keys, stored};
 use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
 use crate::storage::entry::Numbers;
@@ -23,9 +23,7 @@ impl Sled {
 
     pub(in crate::storage) fn seen(&self, source: &str, event_id: &str) -> Result<Option<SeenDelivery>, Error> {
         let durable = self.durable.read();
-        let Some(value) = durable.rows.get(&keys::seen(source, event_id))? else { return Ok(None) };
-        let seen = stored::decode_seen(&value).ok_or_else(|| durable.rows.damaged("the row of an event id cannot be read"))?;
-        Ok(Some(seen).filter(|seen| seen.number <= durable.numbers.delivery))
+        durable.find_seen(&keys::seen(source, event_id))
     }
 
     /// Records are decoded after the lock is gone, so that a page holds no commit up for longer than its rows take to find.
@@ -61,14 +59,12 @@ impl Sled {
         if first > newest || limit == 0 {
             return Ok(changes);
         }
-        let begin = durable.packed(keys::CHANGES, first)?.map_or(first, |row| row.first);
+        let begin = durable.packed(keys::CHANGES, first)?.map_or(first, |row| row.head.first);
         let mut next = first;
-        for row in durable.rows.scan(keys::between(keys::CHANGES, begin..newest.saturating_add(1)), true) {
+        for row in durable.scan(keys::between(keys::CHANGES, begin..newest.saturating_add(1)), true) {
             let (key, value) = row?;
-            for (cursor, content) in durable.unpack(&key, value)?.entries().skip_while(|(cursor, _)| *cursor < first) {
-                if cursor > newest {
-                    return Ok(changes);
-                }
+            let row = durable.unpack(&key, value)?;
+            for (cursor, content) in durable.open(row)?.iter().skip_while(|(cursor, _)| *cursor < first) {
                 if cursor != next {
                     return Err(durable.rows.damaged(HOLE));
                 }
@@ -87,8 +83,8 @@ impl Sled {
         if cursor == 0 || cursor < durable.kept_from || cursor > durable.numbers.cursor {
             return Ok(None);
         }
-        let row = durable.packed(keys::CHANGES, cursor)?;
-        let content = row.as_ref().and_then(|row| row.entries().find(|(number, _)| *number == cursor));
+        let row = durable.packed(keys::CHANGES, cursor)?.map(|row| durable.open(row)).transpose()?;
+        let content = row.as_ref().and_then(|row| row.iter().find(|(number, _)| *number == cursor));
         let (_, content) = content.ok_or_else(|| durable.rows.damaged(HOLE))?;
         durable.change(cursor, content).map(Some)
     }
@@ -104,13 +100,13 @@ impl Sled {
             return durable.quarantined(before, limit);
         }
         let mut deliveries = Vec::new();
-        for row in durable.rows.scan(keys::between(keys::DELIVERIES, 0..before), false) {
+        for row in durable.scan(keys::between(keys::DELIVERIES, 0..before), false) {
             let (key, value) = row?;
             let row = durable.unpack(&key, value)?;
-            if outcome.is_some_and(|outcome| row.marks & stored::mark(outcome) == 0) {
+            if outcome.is_some_and(|outcome| row.head.marks & stored::mark(outcome) == 0) {
                 continue;
             }
-            for (_, content) in row.entries().rev().filter(|(number, _)| *number < before) {
+            for (_, content) in durable.open(row)?.iter().rev().filter(|(number, _)| *number < before) {
                 let delivery = durable.decode_delivery(content)?;
                 if outcome.is_none_or(|outcome| outcome == delivery.outcome) {
                     deliveries.push(delivery);
@@ -191,13 +187,23 @@ impl Sled {
 impl Durable {
     /// The packed row that would hold `number`: the last one that begins at or before it.
     pub(super) fn packed(&self, kind: u8, number: u64) -> Result<Option<Packed>, Error> {
-        let row = self.rows.last(keys::numbered(kind, 0)..=keys::numbered(kind, number))?;
+        let row = self.last(keys::numbered(kind, 0)..=keys::numbered(kind, number))?;
         row.map(|(key, value)| self.unpack(&key, value)).transpose()
     }
 
     pub(super) fn unpack(&self, key: &[u8], value: IVec) -> Result<Packed, Error> {
         let row = keys::number_of(key).and_then(|first| Packed::read(first, value));
         row.ok_or_else(|| self.rows.damaged("a row of the log cannot be read"))
+    }
+
+    /// The entries of a row of the log.
+    pub(super) fn open(&self, row: Packed) -> Result<Entries, Error> {
+        row.open().ok_or_else(|| self.rows.damaged("a row of the log cannot be read"))
+    }
+
+    /// Whether the delivery with this number is kept.
+    pub(super) fn holds_delivery(&self, number: u64) -> bool {
+        self.packed(keys::DELIVERIES, number).is_ok_and(|row| row.is_some_and(|row| number < row.head.end()))
     }
 
     pub(super) fn decode_delivery(&self, content: &[u8]) -> Result<Delivery, Error> {
@@ -217,30 +223,24 @@ impl Durable {
             return Ok(None);
         }
         let Some(row) = self.packed(keys::DELIVERIES, number)? else { return Ok(None) };
-        let Some((_, content)) = row.entries().find(|(found, _)| *found == number) else { return Ok(None) };
-        let body = self.rows.get(&keys::numbered(keys::BODY, number))?.map(|body| body.to_vec());
+        let entries = self.open(row)?;
+        let Some((_, content)) = entries.iter().find(|(found, _)| *found == number) else { return Ok(None) };
+        let body = self.get(&keys::numbered(keys::BODY, number))?.map(|body| body.to_vec());
         Ok(Some(Delivery { body, ..self.decode_delivery(content)? }))
     }
 
     fn quarantined(&self, before: u64, limit: usize) -> Result<Vec<Delivery>, Error> {
         let mut deliveries = Vec::new();
-        for row in self.rows.scan(keys::between(keys::QUARANTINED, 0..before), false).take(limit) {
+        for row in self.scan(keys::between(keys::QUARANTINED, 0..before), false).take(limit) {
             let number = keys::number_of(&row?.0).unwrap_or_default();
             deliveries.extend(self.delivery(number)?.map(|delivery| Delivery { body: None, ..delivery }));
         }
         Ok(deliveries)
     }
 
-    /// Values below a number, the greatest first, as they stood before the commit under way.
+    /// Values below a number, the greatest first.
     fn newest_first(&self, kind: u8, before: u64) -> impl Iterator<Item = Result<IVec, Error>> {
-        let value = |row: Result<(IVec, IVec), Error>| {
-            let (key, value) = match row {
-                Ok(row) => row,
-                Err(error) => return Some(Err(error)),
-            };
-            self.former.get(key.as_ref()).map_or(Some(value), Clone::clone).map(Ok)
-        };
-        self.rows.scan(keys::between(kind, 0..before), false).filter_map(value)
+        self.scan(keys::between(kind, 0..before), false).map(|row| row.map(|(_, value)| value))
     }
 
     fn open_gap(&self, id: u64, source: &str, uid: Option<&str>) -> Result<Option<SourceGap>, Error> {

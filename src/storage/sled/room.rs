@@ -1,18 +1,18 @@
 //! Room on the disk: commits are refused before none is left, and a ballast file is kept to be given back when none is.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::folder::DATABASE;
+use super::folder;
 use crate::storage::Error;
 
 /// A new store writes whole segments and frees them later: far more than any group needs.
 const FLOOR_BYTES_MIN: u64 = 32 * MIB;
-/// The share of the database file that has to be free as well.
+/// The share of the store's files that has to be free as well.
 const FLOOR_SHARE: u64 = 50;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,8 +54,7 @@ impl Room {
         self.looked = Some(Instant::now());
         // Where nobody tells what is free, the commit itself will find out.
         let Some(free) = free_bytes(folder) else { return Ok(()) };
-        let stored = fs::metadata(folder.join(DATABASE)).map_or(0, |file| file.len());
-        let floor = self.floor_bytes_min.max(stored / FLOOR_SHARE);
+        let floor = self.floor_bytes_min.max(folder::bytes(folder) / FLOOR_SHARE);
         if free < floor {
             return Err(format!("less than {} MiB are free on its file system: make room there", floor.div_ceil(MIB)));
         }

@@ -3,7 +3,7 @@
 //! A row is a form byte, a CRC-32C over key, form and content, and the content. Form 1 holds a whole value; form 2 its first
 //! piece, behind the number of all pieces; form 3 a further piece.
 
-use std::ops::{Range, RangeBounds, RangeInclusive};
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
 use sled::IVec;
@@ -29,12 +29,6 @@ pub(super) struct Rows {
     folder: PathBuf,
 }
 
-/// What stands under a key: its content, and how many rows it takes.
-struct Found {
-    content: IVec,
-    pieces: u32,
-}
-
 impl Rows {
     /// The rows of an open database.
     pub(super) fn new(tree: sled::Db, folder: &Path) -> Self {
@@ -54,7 +48,9 @@ impl Rows {
 
     /// The value at `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
-        Ok(self.find(key)?.map(|found| found.content))
+        let Some(row) = self.raw(key)? else { return Ok(None) };
+        let (pieces, first) = self.open_first(key, &row)?;
+        if pieces == 1 { Ok(Some(first)) } else { self.join(key, pieces, &first).map(Some) }
     }
 
     /// Adds a value to `batch`, at a key that holds none.
@@ -62,31 +58,30 @@ impl Rows {
         self.write(batch, key, value);
     }
 
-    /// Adds a value to `batch`, at a key that may hold one; returns the former one.
-    pub(super) fn replace(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<Option<IVec>, Error> {
-        let former = self.find(key)?;
+    /// Adds a value to `batch`, at a key that may hold one.
+    pub(super) fn replace(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let former = self.pieces(key)?;
         let pieces = self.write(batch, key, value);
-        let surplus = former.as_ref().map_or(0, |found| found.pieces);
-        (pieces..surplus).for_each(|place| batch.remove(keys::piece(key, place)));
-        Ok(former.map(|found| found.content))
+        (pieces..former).for_each(|place| batch.remove(keys::piece(key, place)));
+        Ok(())
     }
 
     /// Adds the removal of a value to `batch`.
     pub(super) fn remove(&self, batch: &mut sled::Batch, key: &[u8]) -> Result<(), Error> {
-        let pieces = self.raw(key)?.map_or(Ok(0), |row| self.open_first(key, &row).map(|(pieces, _)| pieces))?;
-        (1..pieces).for_each(|place| batch.remove(keys::piece(key, place)));
+        (1..self.pieces(key)?).for_each(|place| batch.remove(keys::piece(key, place)));
         batch.remove(key);
         Ok(())
     }
 
     /// The rows in a range, upwards or downwards by key.
-    pub(super) fn scan(&self, range: Range<Vec<u8>>, upwards: bool) -> Scan<'_> {
-        self.scan_range(range, upwards)
+    pub(super) fn scan(&self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Scan<'_> {
+        let iter = self.tree.as_ref().map(|tree| tree.range(range));
+        Scan { rows: self, unavailable: iter.is_none(), iter, upwards }
     }
 
     /// The last row in a range.
-    pub(super) fn last(&self, range: RangeInclusive<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
-        self.scan_range(range, false).next().transpose()
+    pub(super) fn last(&self, range: impl RangeBounds<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
+        self.scan(range, false).next().transpose()
     }
 
     /// Applies a batch in one step. It is not on disk yet, nor with the system.
@@ -109,16 +104,9 @@ impl Rows {
         Error::Unavailable { folder: self.folder.clone(), what: what.to_string() }
     }
 
-    fn scan_range(&self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Scan<'_> {
-        let iter = self.tree.as_ref().map(|tree| tree.range(range));
-        Scan { rows: self, unavailable: iter.is_none(), iter, upwards }
-    }
-
-    fn find(&self, key: &[u8]) -> Result<Option<Found>, Error> {
-        let Some(row) = self.raw(key)? else { return Ok(None) };
-        let (pieces, first) = self.open_first(key, &row)?;
-        let content = if pieces == 1 { first } else { self.join(key, pieces, &first)? };
-        Ok(Some(Found { content, pieces }))
+    /// How many rows the value at `key` takes.
+    fn pieces(&self, key: &[u8]) -> Result<u32, Error> {
+        self.raw(key)?.map_or(Ok(0), |row| self.open_first(key, &row).map(|(pieces, _)| pieces))
     }
 
     fn join(&self, key: &[u8], pieces: u32, first: &IVec) -> Result<IVec, Error> {
@@ -193,7 +181,8 @@ impl Rows {
         }
     }
 
-    fn closed(&self) -> Error {
+    /// That the tree was taken away.
+    pub(super) fn closed(&self) -> Error {
         self.unavailable("it is being opened anew")
     }
 

@@ -9,7 +9,7 @@ use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
 /// The version of this layout. Another one is refused: it is written by another rollcall.
-pub(super) const LAYOUT: u8 = 1;
+pub(super) const LAYOUT: u8 = 2;
 
 /// A change as it stands in the log, where its place is its cursor. Behind it comes, as JSON, a list of two: the former values of
 /// the fields that differ, and all fields of the user.
@@ -58,18 +58,18 @@ pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
 }
 
 /// 8 bytes of number, the least first, and the outcome.
-pub(super) fn encode_seen(delivery: &Delivery) -> [u8; 9] {
-    let mut content = [mark(delivery.outcome); 9];
+pub(super) fn encode_seen(seen: &SeenDelivery) -> [u8; 9] {
+    let mut content = [mark(seen.outcome); 9];
     if let Some(number) = content.first_chunk_mut() {
-        *number = delivery.number.to_le_bytes();
+        *number = seen.number.to_le_bytes();
     }
     content
 }
 
 pub(super) fn decode_seen(content: &[u8]) -> Option<SeenDelivery> {
     let (number, rest) = content.split_first_chunk()?;
-    let outcome = Outcome::ALL.into_iter().find(|outcome| rest == [mark(*outcome)])?;
-    Some(SeenDelivery { number: u64::from_le_bytes(*number), outcome })
+    let &[mark] = rest else { return None };
+    Some(SeenDelivery { number: u64::from_le_bytes(*number), outcome: outcome_of(mark)? })
 }
 
 /// An outcome as one bit, so that a row of many deliveries tells in one byte which outcomes it holds.
@@ -83,6 +83,11 @@ pub(super) const fn mark(outcome: Outcome) -> u8 {
     }
 }
 
+/// The outcome with this mark.
+pub(super) fn outcome_of(bit: u8) -> Option<Outcome> {
+    Outcome::ALL.into_iter().find(|outcome| mark(*outcome) == bit)
+}
+
 /// All records in one number, so that one which is missing, or older than it was, is noticed when the store is opened: sled
 /// drops single writes from a damaged file without a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,21 +97,17 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts a record in. The order does not matter.
-    pub(super) fn add(&mut self, key: &[u8], content: &[u8]) {
+    /// Counts a record in, by the CRC-32C of its key and content. The order does not matter.
+    pub(super) fn add(&mut self, checksum: u32) {
         self.records = self.records.wrapping_add(1);
-        self.checksums = self.checksums.wrapping_add(checksum(key, content));
+        self.checksums = self.checksums.wrapping_add(checksum.into());
     }
 
     /// Counts a record out.
-    pub(super) fn take(&mut self, key: &[u8], content: &[u8]) {
+    pub(super) fn take(&mut self, checksum: u32) {
         self.records = self.records.wrapping_sub(1);
-        self.checksums = self.checksums.wrapping_sub(checksum(key, content));
+        self.checksums = self.checksums.wrapping_sub(checksum.into());
     }
-}
-
-fn checksum(key: &[u8], content: &[u8]) -> u64 {
-    crc32c::crc32c_append(crc32c::crc32c(key), content).into()
 }
 
 /// Eight bytes each, the least first.
@@ -128,4 +129,27 @@ pub(super) fn decode_numbers(content: &[u8]) -> Option<(Numbers, Tally)> {
         call: number(call),
     };
     rest.is_empty().then_some((numbers, Tally { records: number(records), checksums: number(checksums) }))
+}
+
+/// How far rows of the journal have settled in the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The last file of the journal all of whose rows have.
+    pub(super) generation: u64,
+    /// The last delivery, and the last change, of those that are in the tree's log.
+    pub(super) delivery: u64,
+    pub(super) cursor: u64,
+}
+
+impl Settled {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [self.generation, self.delivery, self.cursor].iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    pub(super) fn decode(content: &[u8]) -> Option<Self> {
+        let (numbers, rest) = content.as_chunks::<8>();
+        let &[generation, delivery, cursor] = numbers else { return None };
+        let number = u64::from_le_bytes;
+        rest.is_empty().then_some(Self { generation: number(generation), delivery: number(delivery), cursor: number(cursor) })
+    }
 }

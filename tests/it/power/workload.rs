@@ -156,6 +156,7 @@ pub(crate) fn step(store: &Store, say: impl Fn(&str, u64)) {
     store.commit(&group(start)).unwrap();
     let end = store.numbers().delivery;
     say("acknowledged", end);
+    store.tidy().unwrap();
     if luck(end).is_multiple_of(4) && end > KEPT {
         say("forgetting", end - KEPT);
         while store.expire(at(end - KEPT), Some(at(end - KEPT))).unwrap() > 0 {}

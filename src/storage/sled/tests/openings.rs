@@ -61,7 +61,7 @@ fn a_store_that_lost_its_content_is_damaged_not_empty() {
     let (folder, store) = house();
     store.commit(&group(store.numbers(), 3)).unwrap();
     drop(store);
-    let database = folder.path().join("db");
+    let database = folder.path().join("tree-1/db");
     fs::write(&database, "").unwrap();
     assert!(matches!(refusal(folder.path()), Error::Damaged { .. }));
     fs::remove_file(&database).unwrap();
@@ -87,13 +87,30 @@ fn what_a_kill_leaves_of_a_snapshot_or_of_a_creation_is_no_obstacle() {
     let (folder, store) = house();
     store.commit(&group(store.numbers(), 3)).unwrap();
     drop(store);
-    let half = folder.path().join("snap.FFFFFFFFFFFFFFFF.generating");
+    let half = folder.path().join("tree-1/snap.FFFFFFFFFFFFFFFF.generating");
     fs::write(&half, [0; 10]).unwrap();
     let store = open(&folder);
     assert_eq!((store.numbers().delivery, half.exists()), (3, false));
     for settings in [&[0; 62], &b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n"[..]] {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("conf"), settings).unwrap();
+        fs::create_dir(folder.path().join("tree-1")).unwrap();
+        fs::write(folder.path().join("tree-1/conf"), settings).unwrap();
         assert!(open(&folder).healthy().is_ok());
+    }
+}
+
+#[test]
+fn a_store_that_lost_its_journal_is_damaged() {
+    for (bytes, name) in [(None, "gone"), (Some(&b""[..]), "empty"), (Some(&[0; 4096][..]), "blank")] {
+        let (folder, store) = house();
+        store.commit(&group(store.numbers(), 3)).unwrap();
+        drop(store);
+        let journal = folder.path().join("journal.1");
+        match bytes {
+            None => fs::remove_file(&journal).unwrap(),
+            Some(bytes) => fs::write(&journal, bytes).unwrap(),
+        }
+        let error = refusal(folder.path());
+        assert!(matches!(&error, Error::Damaged { what, .. } if what.contains("journal")), "{name}: {error}");
     }
 }

@@ -1,0 +1,98 @@
+//! The tree and what is pending before it, as one.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::ops::{Bound, RangeBounds};
+
+use sled::IVec;
+
+use super::durable::Durable;
+use super::pending::{BoxedRows, Held, comes_first};
+use super::rows::Scan;
+use crate::storage::Error;
+
+impl Durable {
+    /// The value at `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+        match self.pending.get(key) {
+            Some(held) => self.told(key, held),
+            None => self.rows.get(key),
+        }
+    }
+
+    /// The CRC-32C of `key` and the value there; `None` where there is none.
+    pub(super) fn checksum(&self, key: &[u8]) -> Result<Option<u32>, Error> {
+        match self.pending.get(key) {
+            Some(Held::Value(_, place)) => Ok(Some(place.checksum)),
+            Some(Held::Gone) => Ok(None),
+            None => Ok(self.rows.get(key)?.map(|value| super::journal::frame::checksum(key, &value))),
+        }
+    }
+
+    /// The rows of a range, upwards or downwards by key, each with its whole value.
+    pub(super) fn scan<'a>(&'a self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Merged<'a> {
+        let (begin, end) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let pending: BoxedRows<'_, Held> = Box::new(self.pending.range((slice(&begin), slice(&end)), upwards));
+        Merged { durable: self, pending: pending.peekable(), tree: self.rows.scan((begin, end), upwards).peekable(), upwards }
+    }
+
+    /// The last row of a range.
+    pub(super) fn last(&self, range: impl RangeBounds<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
+        self.scan(range, false).next().transpose()
+    }
+
+    /// The value that is pending at `key`.
+    pub(super) fn told(&self, key: &[u8], held: Held) -> Result<Option<IVec>, Error> {
+        if !self.rows.is_open() {
+            return Err(self.rows.closed());
+        }
+        match held {
+            Held::Gone => Ok(None),
+            Held::Value(file, place) => match place.read(&file, key) {
+                Ok(value) => Ok(Some(value.into())),
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(self.rows.damaged("a row of its journal is broken")),
+                Err(error) => Err(self.rows.unavailable(error)),
+            },
+        }
+    }
+}
+
+fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+/// A range of both.
+pub(super) struct Merged<'a> {
+    durable: &'a Durable,
+    pending: Peekable<BoxedRows<'a, Held>>,
+    tree: Peekable<Scan<'a>>,
+    upwards: bool,
+}
+
+impl Iterator for Merged<'_> {
+    type Item = Result<(IVec, IVec), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let tree = match self.tree.peek() {
+                Some(Err(_)) => return self.tree.next(),
+                Some(Ok((key, _))) => Some(key.as_ref()),
+                None => None,
+            };
+            let order = comes_first(self.pending.peek().map(|(key, _)| *key), tree, self.upwards);
+            if order.is_gt() {
+                return self.tree.next();
+            }
+            if order == Ordering::Equal {
+                // What is pending is newer.
+                drop(self.tree.next());
+            }
+            let (key, held) = self.pending.next()?;
+            match self.durable.told(key, held) {
+                Ok(None) => {}
+                Ok(Some(value)) => return Some(Ok((key.into(), value))),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Settling: rows of the journal's older file go into the tree, a bounded piece after each commit, until the file can be used again.
+
+use std::collections::btree_map::Iter;
+use std::iter::Peekable;
+use std::ops::Bound;
+
+use super::durable::Durable;
+use super::ids::{Id, hash_of};
+use super::packed::Block;
+use super::pending::{Generation, Held, Place};
+use super::stored::Settled;
+use super::{Sled, Writer, keys, stored};
+use crate::storage::Error;
+
+/// Rows written to the tree in one piece, about: it takes some 300 µs.
+const PIECE_ROWS_MAX: usize = 16;
+/// Pieces after one commit, at most; while the journal is too long, more.
+const PIECES_MAX: usize = 8;
+const PIECES_MAX_LATE: usize = 64;
+/// Bytes handed to the tree before it is synced. They become several times as many in sled's log, which must not begin two segments
+/// between two syncs: see [`super::folder`].
+const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
+/// Ids of one row that are taken in at once.
+const IDS_MAX: usize = 2_048;
+
+/// A part of the older file's rows on its way into the tree.
+struct Piece {
+    writes: sled::Batch,
+    /// Rows of the tree that it writes, and their bytes.
+    rows: usize,
+    bytes: usize,
+    /// Pending rows that it settles, the first ones.
+    taken: usize,
+    settled: Settled,
+    /// What the filter is to know of.
+    ids: Vec<Box<[u8]>>,
+}
+
+type Rows<'a> = Peekable<Iter<'a, Box<[u8]>, Option<Place>>>;
+
+impl Sled {
+    /// Lets rows settle, as many as have to for the journal to stay short. Between commits, once after each.
+    pub(in crate::storage) fn tidy(&self) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        self.healthy()?;
+        let tree_bytes = self.tree_bytes(&writer);
+        let late = writer.journal.is_full(tree_bytes);
+        for _ in 0..if late { PIECES_MAX_LATE } else { PIECES_MAX } {
+            let wanted = writer.journal.fill(tree_bytes);
+            if !self.durable.read().pending.is_behind(wanted) {
+                break;
+            }
+            self.settle(&mut writer)?;
+        }
+        if late && self.durable.read().pending.old.is_none() {
+            self.turn(&mut writer)?;
+        }
+        Ok(())
+    }
+
+    /// Lets rows settle out of turn, a bounded piece; returns how many of the pending ones did.
+    pub(super) fn hurry(&self, writer: &mut Writer) -> Result<usize, Error> {
+        let before = self.durable.read().pending.len();
+        for _ in 0..PIECES_MAX_LATE {
+            if self.durable.read().pending.old.is_some() {
+                self.settle(writer)?;
+            } else if self.durable.read().pending.len() > 0 {
+                self.turn(writer)?;
+            }
+        }
+        Ok(before.saturating_sub(self.durable.read().pending.len()))
+    }
+
+    /// Begins a new file of the journal; the rows of the former one settle from now on.
+    fn turn(&self, writer: &mut Writer) -> Result<(), Error> {
+        let turned = self.faults.meet().and_then(|()| writer.journal.turn());
+        let turned = turned.and_then(|()| self.write_mark(writer));
+        turned.map_err(|error| self.fail(writer, &error.to_string()))?;
+        self.durable.write().pending.turn(std::sync::Arc::clone(&writer.journal.young().file));
+        Ok(())
+    }
+
+    /// Lets one piece settle.
+    fn settle(&self, writer: &mut Writer) -> Result<(), Error> {
+        let generation = writer.journal.young().generation.saturating_sub(1);
+        let Piece { writes, rows, bytes, taken, settled, ids } = {
+            let Writer { block, forgotten, .. } = &mut *writer;
+            let durable = self.durable.read();
+            durable.piece((block, generation), |number| forgotten.keeps(number))?
+        };
+        if rows > 0 {
+            let mut durable = self.durable.write();
+            let applied = self.faults.meet().map_err(|error| durable.rows.unavailable(error));
+            let applied = applied.and_then(|()| durable.rows.apply(writes));
+            if applied.is_ok() {
+                ids.iter().for_each(|id| durable.filter.insert(id));
+                durable.pending.settle(taken);
+                durable.settled = settled;
+            }
+            drop(durable);
+            applied.map_err(|error| self.fail(writer, &super::mend::words(error)))?;
+        }
+        super::reclaim();
+        writer.unsynced += bytes;
+        if settled.generation == generation || writer.unsynced > UNSYNCED_BYTES_MAX {
+            self.sync_tree(writer)?;
+        }
+        if settled.generation == generation {
+            self.durable.write().pending.old = None;
+            writer.forgettable = settled.delivery;
+        }
+        Ok(())
+    }
+
+    /// Makes what has settled durable.
+    pub(super) fn sync_tree(&self, writer: &mut Writer) -> Result<(), Error> {
+        let rows = self.durable.read().rows.clone();
+        let meet = || self.faults.meet().map_err(|error| rows.unavailable(error));
+        let flushed = meet().and_then(|()| rows.flush());
+        let synced = flushed.and_then(|()| meet()).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
+        synced.map_err(|error| self.fail(writer, &super::mend::words(error)))?;
+        writer.unsynced = 0;
+        Ok(())
+    }
+}
+
+impl Durable {
+    /// The next piece of the older file, whose generation it is.
+    fn piece(&self, (block, generation): (&mut Block, u64), kept: impl Fn(u64) -> bool) -> Result<Piece, Error> {
+        let mut piece = Piece { writes: sled::Batch::default(), rows: 0, bytes: 0, taken: 0, settled: self.settled, ids: Vec::new() };
+        let Some(old) = &self.pending.old else { return Ok(piece) };
+        let mut rows = old.rows.iter().peekable();
+        while let Some((key, place)) = rows.peek().copied()
+            && piece.rows < PIECE_ROWS_MAX
+        {
+            match keys::kind_of(key) {
+                keys::SEEN => self.settle_ids(&mut piece, &mut rows, &kept)?,
+                kind @ (keys::CHANGES | keys::DELIVERIES) => self.settle_log((&mut piece, block), (old, &mut rows), kind)?,
+                _ => {
+                    rows.next();
+                    self.settle_row(&mut piece, key, old.held(*place))?;
+                }
+            }
+        }
+        if rows.peek().is_none() {
+            piece.settled.generation = generation;
+        }
+        if piece.settled != self.settled {
+            self.rows.insert(&mut piece.writes, keys::SETTLED, &piece.settled.encode());
+            piece.rows += 1;
+        }
+        Ok(piece)
+    }
+
+    /// One row, unless a newer one is pending behind it.
+    fn settle_row(&self, piece: &mut Piece, key: &[u8], held: Held) -> Result<(), Error> {
+        piece.taken += 1;
+        if self.pending.young.rows.contains_key(key) {
+            return Ok(());
+        }
+        piece.rows += 1;
+        match self.told(key, held)? {
+            Some(value) => {
+                piece.bytes += key.len() + value.len();
+                self.rows.replace(&mut piece.writes, key, &value)
+            }
+            None => self.rows.remove(&mut piece.writes, key),
+        }
+    }
+
+    /// The ids that belong into one row of the tree.
+    fn settle_ids(&self, piece: &mut Piece, rows: &mut Rows<'_>, kept: impl Fn(u64) -> bool) -> Result<(), Error> {
+        let Some((from, _)) = rows.peek().copied() else { return Ok(()) };
+        let begin = keys::begin_of_ids(from);
+        let next = self.rows.scan((Bound::Excluded(from.to_vec()), Bound::Unbounded), true).next().transpose()?;
+        let mut new: Vec<Id> = Vec::new();
+        while let Some((key, place)) = rows.peek().copied()
+            && key.starts_with(&begin)
+            && next.as_ref().is_none_or(|(next, _)| key.as_ref() < next.as_ref())
+            && new.len() < IDS_MAX
+        {
+            rows.next();
+            piece.taken += 1;
+            piece.ids.push(keys::id_told(key).into());
+            let held = self.pending.old.as_ref().map(|old| old.held(*place));
+            let value = held.map_or(Ok(None), |held| self.told(key, held))?;
+            let id = value.and_then(|value| Some((hash_of(key)?, stored::decode_seen(&value)?)));
+            new.push(id.ok_or_else(|| self.rows.damaged("the row of an event id cannot be read"))?);
+        }
+        for (key, content) in self.with_ids(from, &new, kept)? {
+            piece.rows += 1;
+            piece.bytes += key.len() + content.as_ref().map_or(0, Vec::len);
+            match content {
+                Some(content) => self.rows.insert(&mut piece.writes, &key, &content),
+                None => self.rows.remove(&mut piece.writes, &key)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of commits, joined into one row of the tree.
+    fn settle_log(
+        &self,
+        (piece, block): (&mut Piece, &mut Block),
+        (old, rows): (&Generation, &mut Rows<'_>),
+        kind: u8,
+    ) -> Result<(), Error> {
+        block.clear();
+        while let Some((key, place)) = rows.peek().copied()
+            && keys::kind_of(key) == kind
+            && !block.is_full()
+        {
+            let value = self.told(key, old.held(*place))?.ok_or_else(|| self.rows.damaged("a row of the log is missing"))?;
+            let row = self.unpack(key, value)?;
+            if !block.fits(&row) {
+                break;
+            }
+            block.add(&row).ok_or_else(|| self.rows.damaged("a row of the log cannot be read"))?;
+            rows.next();
+            piece.taken += 1;
+        }
+        let Some((head, content)) = block.end().map_err(|error| self.rows.unavailable(error))? else { return Ok(()) };
+        piece.rows += content.len().div_ceil(super::rows::VALUE_BYTES_MAX);
+        piece.bytes += content.len();
+        self.rows.insert(&mut piece.writes, &keys::numbered(kind, head.first), &content);
+        let last = head.end().saturating_sub(1);
+        if kind == keys::CHANGES {
+            piece.settled.cursor = last
+        } else {
+            piece.settled.delivery = last
+        }
+        Ok(())
+    }
+}
