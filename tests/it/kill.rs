@@ -22,7 +22,7 @@ const KILLS: usize = 120;
 const KILLS_A_STORE: usize = 40;
 const SENDERS: usize = 4;
 /// Kills in start-up between two services that are let live.
-const STARTS: usize = 5;
+const STARTS: usize = 4;
 /// A service that has something to forget begins with it after fewer answers than this.
 const FORGETS_WITHIN: usize = 5_000;
 /// What is forgotten in [`Scene::Expiry`] is at least so old.

@@ -13,6 +13,7 @@ mod clients;
 mod configuration;
 mod deliveries;
 mod demo;
+mod descriptors;
 mod full;
 mod gaps;
 mod house;
