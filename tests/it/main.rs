@@ -26,6 +26,7 @@ mod program;
 mod repair;
 mod signatures;
 mod simulator;
+mod start;
 mod syncs;
 mod tidy;
 mod trace;
