@@ -5,7 +5,7 @@ mod ledger;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -134,18 +134,32 @@ impl Chain {
     fn kill_under_load(&mut self, senders: usize, enough: usize) {
         let (mut program, [webhooks, _]) = self.serve();
         let late = Duration::from_micros(self.luck.random_range(0..4_000));
-        let (reached, heard) = channel();
-        std::thread::scope(|scope| {
-            for _ in 0..senders {
-                let (ledger, webhooks, reached) = (&self.ledger, webhooks.as_str(), reached.clone());
-                scope.spawn(move || load(ledger, webhooks, enough, &reached));
-            }
-            drop(reached);
-            heard.recv_timeout(PATIENCE).expect("enough answers");
+        self.under_load(&webhooks, (senders, enough), || {
             pause(late);
             program.kill();
         });
         self.kills += 1;
+    }
+
+    /// Sends from several senders at once until the service is gone, which `end` sees to: it is called when so many deliveries are answered.
+    fn under_load(&self, webhooks: &str, (senders, enough): (usize, usize), end: impl FnOnce()) {
+        let (reached, heard) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..senders {
+                let reached = reached.clone();
+                scope.spawn(move || {
+                    while self.ledger.send(webhooks).is_some() {
+                        if self.ledger.fresh() >= enough {
+                            // Only the first one is heard.
+                            reached.send(()).ok();
+                        }
+                    }
+                });
+            }
+            drop(reached);
+            heard.recv_timeout(PATIENCE).expect("enough answers");
+            end();
+        });
     }
 
     /// Kills a service at any moment from its first on: before it says that it is ready, or just then.
@@ -184,16 +198,6 @@ impl Chain {
         self.ledger.check_all(at.each_ref().map(String::as_str));
         if self.scene.keep().is_some() {
             assert!(kept_from(&at[1], 0, self.ledger.cursor()) > 0, "nothing was ever forgotten");
-        }
-    }
-}
-
-/// Sends until the service is gone; tells when there are enough answers.
-fn load(ledger: &Ledger, webhooks: &str, enough: usize, reached: &Sender<()>) {
-    while ledger.send(webhooks).is_some() {
-        if ledger.fresh() >= enough {
-            // Only the first one is heard.
-            reached.send(()).ok();
         }
     }
 }
