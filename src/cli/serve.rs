@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -43,9 +43,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(serve(config))
 }
 
-/// Sees to it that enough files and connections may be open.
+/// Takes all the descriptors that may be had, and sees to it that they are enough. The listeners have limits of their own; with the
+/// usual 1,024, idle connections to the public one would keep those from the private one that ask for our health.
 fn have_descriptors() -> Result<(), Failure> {
-    match getrlimit(Resource::Nofile).current {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed });
+    match raised.map_or(allowed.current, |()| allowed.maximum) {
         Some(most) if most < DESCRIPTORS_MIN => Err(Failure::Failed(format!(
             "only {most} files and connections may be open at once: allow at least {DESCRIPTORS_MIN}, and one more for each \
              connection (ulimit -n, LimitNOFILE=)"

@@ -126,6 +126,14 @@ fn send(wire: &mut Wire, number: usize) -> Option<Answer> {
     Some(answer)
 }
 
+/// How to serve below a limit, hard (`-n`) or soft (`-Sn`).
+fn limited(file: &str, which: &str, most: usize) -> Command {
+    let mut command = Command::new("sh");
+    command.env_clear().args(["-c", &format!("ulimit {which} {most}; exec \"$0\" \"$@\"")]);
+    command.arg(rollcall(&[]).get_program()).args(["serve", "--config", file]);
+    command
+}
+
 #[test]
 fn a_service_without_descriptors_takes_no_new_connection_and_heals_by_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -185,21 +193,25 @@ fn a_store_that_failed_without_descriptors_heals_once_there_are_some() {
 fn a_start_with_too_few_descriptors_fails_with_one_line_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = settings(folder.path(), "log.level = \"info\"");
-    let limited = |most: usize| {
-        let mut command = Command::new("sh");
-        let program = rollcall(&[]).get_program().to_owned();
-        command.env_clear().args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(program);
-        command.args(["serve", "--config", &file]);
-        command
-    };
     for most in [4, 6, 8, 9, 12, 15, 16, 20, 24, 33, 64, NEEDED - 1] {
-        let output = run(&mut limited(most), b"");
+        let output = run(&mut limited(&file, "-n", most), b"");
         let said = text(&output.stderr);
         assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "with {most}: {said}");
         assert!(said.contains("ulimit -n") && said.contains(&NEEDED.to_string()), "with {most}: {said}");
     }
-    let mut served = Served::start(&mut limited(NEEDED));
+    let mut served = Served::start(&mut limited(&file, "-n", NEEDED));
     let mut wire = served.connect();
     served.deliver_well(&mut wire);
-    served.check(&mut limited(NEEDED));
+    served.check(&mut limited(&file, "-n", NEEDED));
+}
+
+#[test]
+fn a_service_takes_all_the_descriptors_that_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = settings(folder.path(), "log.level = \"info\"");
+    let mut served = Served::start(&mut limited(&file, "-Sn", NEEDED));
+    let idle: Vec<Wire> = (0..=NEEDED).map(|_| served.connect()).collect();
+    served.deliver_well(&mut served.connect());
+    drop(idle);
+    served.check(&mut limited(&file, "-Sn", NEEDED));
 }
