@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -18,6 +19,10 @@ use crate::telemetry::log;
 /// How long the whole way down may take before the rest is left to the store's recovery.
 const STOP_MAX: Duration = Duration::from_secs(9);
 
+/// Fewer descriptors than this are refused: the runtime panics in the middle of its work where it gets none for its threads.
+/// Listeners, their ten threads on a large machine, and the store take about 70; connections come on top.
+const DESCRIPTORS_MIN: u64 = 128;
+
 /// What `rollcall serve` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::check::NOTES)]
@@ -30,11 +35,26 @@ pub struct Args {
 /// Serves until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// Faults of the configuration, an address that cannot be bound, a store that cannot be opened.
+/// Faults of the configuration, too few file descriptors, an address that cannot be bound, a store that cannot be opened.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = Arc::new(config::load(&args.files, config::environment())?);
     log::init(&config.log).map_err(Failure::Failed)?;
+    have_descriptors()?;
     actix_web::rt::System::new().block_on(serve(config))
+}
+
+/// Takes all the descriptors that may be had, and sees to it that they are enough. The listeners have limits of their own; with the
+/// usual 1,024, idle connections to the public one would keep those from the private one that ask for our health.
+fn have_descriptors() -> Result<(), Failure> {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed });
+    match raised.map_or(allowed.current, |()| allowed.maximum) {
+        Some(most) if most < DESCRIPTORS_MIN => Err(Failure::Failed(format!(
+            "only {most} files and connections may be open at once: allow at least {DESCRIPTORS_MIN}, and one more for each \
+             connection (ulimit -n, LimitNOFILE=)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn serve(config: Arc<Config>) -> Result<(), Failure> {

@@ -41,6 +41,20 @@ pub(crate) fn settings(folder: &Path, more: &str) -> String {
     file.display().to_string()
 }
 
+/// What a test is told from outside.
+#[expect(clippy::disallowed_methods, reason = "this is asked of the test, not of the service")]
+pub(crate) fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Lets a program run for so long, whatever it does: to aim at a moment, never to wait for something.
+pub(crate) fn pause(span: Duration) {
+    let began = Instant::now();
+    while let Some(left) = span.checked_sub(began.elapsed()) {
+        std::thread::park_timeout(left);
+    }
+}
+
 /// A process that runs; killed when it is dropped.
 pub(crate) struct Program {
     child: Child,

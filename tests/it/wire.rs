@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,6 +20,12 @@ impl Wire {
         Self(stream)
     }
 
+    /// Waits no longer than this for an answer.
+    pub(crate) fn within(self, span: Duration) -> Self {
+        self.0.set_read_timeout(Some(span)).unwrap();
+        self
+    }
+
     /// Sends bytes; a receiver that has heard enough may have closed already.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         drop(self.0.write_all(bytes));
@@ -29,7 +36,7 @@ impl Wire {
         drop(self.0.shutdown(Shutdown::Write));
     }
 
-    /// Reads one answer; `None` when the connection was closed without one.
+    /// Reads one answer; `None` when the connection was closed without one, or none came in time.
     pub(crate) fn read(&mut self) -> Option<Answer> {
         let mut reader = BufReader::new(&mut self.0);
         let mut lines = Vec::new();
