@@ -16,6 +16,7 @@
 //! sled's `flush` asks Linux to begin writing and syncs nothing: after a power cut, what it acknowledged is gone. Our own handle of
 //! the database file syncs it before a commit returns.
 
+mod copy;
 mod draft;
 mod durable;
 mod expiry;
@@ -39,8 +40,10 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
 
+use self::copy::Copying;
 use self::durable::Durable;
 use self::faults::Faults;
+pub(super) use self::folder::MARK;
 use self::folder::Mark;
 use self::mend::{Pace, Trouble};
 use self::room::Room;
@@ -59,6 +62,7 @@ pub struct Sled {
     writer: Mutex<Writer>,
     trouble: RwLock<Option<Trouble>>,
     faults: Faults,
+    copying: Copying,
 }
 
 /// What only the one who commits needs.
@@ -78,7 +82,8 @@ impl Sled {
         let (durable, file, mark) = mend::open(folder)?;
         let writer = Writer { file, mark, expired_up_to: 0, pace: Pace::default(), room: Room::default() };
         let (folder, durable, writer) = (folder.to_owned(), RwLock::new(durable), Mutex::new(writer));
-        let sled = Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() };
+        let (trouble, faults, copying) = (RwLock::default(), Faults::default(), Copying::default());
+        let sled = Self { folder, durable, writer, trouble, faults, copying };
         // Without room it can still be read.
         drop(sled.watch_room(&mut sled.writer.lock()));
         Ok(sled)

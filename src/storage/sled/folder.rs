@@ -11,6 +11,7 @@ use super::keys;
 use super::rows::Rows;
 use super::stored::LAYOUT;
 use crate::storage::Error;
+use crate::storage::backup::building::{UNFINISHED, UNFINISHED_WORDS};
 
 /// sled's database file.
 pub(super) const DATABASE: &str = "db";
@@ -18,7 +19,7 @@ pub(super) const DATABASE: &str = "db";
 const SETTINGS: &str = "conf";
 /// Our own: it says how far the store in this folder once was. sled opens a file that lost its end, or all of it, as an older
 /// or an empty store, without a word.
-const MARK: &str = "rollcall.store";
+pub(in crate::storage) const MARK: &str = "rollcall.store";
 const NEW_MARK: &str = "rollcall.store.new";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
 const HARMLESS: [&str; 5] = [SETTINGS, "blobs", DATABASE, super::room::BALLAST, "lost+found"];
@@ -62,6 +63,9 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
     let stored = folder.join(DATABASE).try_exists().map_err(|error| unavailable(&error))?;
     if known && !stored {
         return Err(damaged("its database file is gone".to_owned()));
+    }
+    if !known && folder.join(UNFINISHED).exists() {
+        return Err(unavailable(&UNFINISHED_WORDS));
     }
     if !known && !stored {
         refuse_strangers(folder).map_err(|error| unavailable(&error))?;

@@ -93,6 +93,11 @@ pub(super) fn piece(key: &[u8], place: u32) -> Vec<u8> {
     piece
 }
 
+/// Every row but the pieces, which go with the rows they belong to.
+pub(super) fn everything() -> Range<Vec<u8>> {
+    Vec::new()..vec![PIECE]
+}
+
 /// Every row of one kind.
 pub(super) fn all(kind: u8) -> Range<Vec<u8>> {
     vec![kind]..vec![kind.saturating_add(1)]

@@ -114,6 +114,6 @@ pub(super) fn open(folder: &Path) -> Result<(Durable, File, Mark), Error> {
 pub(super) fn words(error: Error) -> String {
     match error {
         Error::Unavailable { what, .. } => what,
-        Error::Damaged { .. } | Error::InUse { .. } => error.to_string(),
+        error => error.to_string(),
     }
 }

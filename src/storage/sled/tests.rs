@@ -2,6 +2,7 @@
 
 mod batches;
 mod commits;
+mod copies;
 mod damage;
 mod healing;
 mod kill;
