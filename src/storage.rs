@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// What is on disk cannot be trusted.
     #[error(
-        "the store in {folder} is damaged ({what}): restore a backup into an empty folder, or move the folder away and start empty; \
+        "the store in {folder} is damaged ({what}): move the folder away, then restore a backup (rollcall restore) or start empty; \
          a full sweep then brings the directory back from upstream"
     )]
     Damaged {
