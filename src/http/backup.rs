@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::{Problem, access, aside};
 use crate::service::Service;
+use crate::storage::Error;
 use crate::storage::backup::{Broken, Snapshot, Summary};
 use crate::telemetry::Backup;
 
@@ -39,7 +40,7 @@ struct Pieces {
 /// `GET /api/v1/backup`, scope `operate`: it holds everything about everyone.
 pub(super) async fn take(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     access::operate(&request)?;
-    let snapshot = aside(service.clone(), |service| Ok(service.store.snapshot()?)).await?;
+    let snapshot = aside(service.clone(), |service| Ok(begin(service)?)).await?;
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let pieces = Pieces { runtime: Handle::current(), sender: Some(sender), bytes: 0 };
     let service = service.into_inner();
@@ -48,6 +49,15 @@ pub(super) async fn take(request: HttpRequest, service: web::Data<Service>) -> R
     let mut response = HttpResponse::Ok();
     response.insert_header((CONTENT_TYPE, "application/octet-stream")).insert_header((CACHE_CONTROL, "no-store"));
     Ok(response.streaming(stream::unfold(Some(receiver), next)))
+}
+
+/// Being busy with another one is no failure.
+fn begin(service: &Service) -> Result<Snapshot, Error> {
+    let snapshot = service.store.snapshot();
+    if snapshot.as_ref().is_err_and(|error| !matches!(error, Error::Busy)) {
+        service.metrics.backed_up(Backup::Failed, service.clock.now());
+    }
+    snapshot
 }
 
 /// What is sent next. Where pieces end early the connection is broken off, so that even a client who knows nothing of the format notices.
@@ -103,5 +113,49 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces() -> (tokio::runtime::Runtime, Pieces, Receiver<Piece>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        let pieces = Pieces { runtime: runtime.handle().clone(), sender: Some(sender), bytes: 0 };
+        (runtime, pieces, receiver)
+    }
+
+    #[test]
+    fn what_ends_early_is_broken_off() {
+        for whole in [true, false] {
+            let (runtime, mut pieces, receiver) = pieces();
+            pieces.write_all(b"rows").unwrap();
+            if whole {
+                pieces.send(Piece::End).unwrap();
+            }
+            assert_eq!(pieces.bytes, 4);
+            drop(pieces);
+            let (rows, receiver) = runtime.block_on(next(Some(receiver))).unwrap();
+            assert_eq!(rows.unwrap(), "rows");
+            match runtime.block_on(next(receiver)) {
+                None => assert!(whole),
+                Some((end, after)) => assert!(!whole && end.is_err() && after.is_none()),
+            }
+        }
+    }
+
+    #[test]
+    fn long_rows_go_in_small_pieces_and_nothing_goes_to_who_has_gone() {
+        let (_runtime, mut pieces, mut receiver) = pieces();
+        pieces.write_all(&[7; 3 * PIECE_BYTES + 1]).unwrap();
+        for bytes in [PIECE_BYTES, PIECE_BYTES, PIECE_BYTES, 1] {
+            assert!(matches!(receiver.try_recv(), Ok(Piece::Bytes(piece)) if piece.len() == bytes));
+        }
+        drop(receiver);
+        for _ in 0..2 {
+            assert_eq!(pieces.write_all(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
     }
 }

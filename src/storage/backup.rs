@@ -100,3 +100,22 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot").field("contents", &self.contents).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failing_store_wrote_is_no_backup() {
+        let row = |key: &[u8]| Ok(Row { key: key.to_vec(), value: b"value".to_vec() });
+        let count: Count = |_, contents| contents.users += 1;
+        let mut bytes = Vec::new();
+        let whole = Snapshot::new([row(b"a"), row(b"b")].into_iter(), count).write(&mut bytes).unwrap();
+        assert_eq!((whole.rows, whole.contents.users), (2, 2));
+        bytes.clear();
+        let failing = [row(b"a"), Err(Error::Busy), row(b"b")].into_iter();
+        assert!(matches!(Snapshot::new(failing, count).write(&mut bytes), Err(Broken::Store(Error::Busy))));
+        let found = Reader::new(bytes.as_slice()).unwrap().last().unwrap();
+        assert!(matches!(found, Err(Fault::Cut { rows: 1 })));
+    }
+}

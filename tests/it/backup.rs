@@ -5,16 +5,17 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rollcall::directory::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::answers::{self, list};
-use crate::house::{House, event, until};
+use crate::house::{House, breathe, event, until};
 use crate::joined::BRISK;
 use crate::kill::{body, check};
 use crate::program::{Program, rollcall, run, settings, text};
@@ -328,6 +329,44 @@ fn a_client_that_goes_away_ends_its_backup_and_no_other() {
     assert!(done(&backup(folder.path(), &ops)).contains("24 deliveries"));
     until("the backup to be counted", || counted("done"));
     house.deliver_bytes(b"x");
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_a_whole_store_or_none() {
+    let house = House::alone().open();
+    (0..150).for_each(|number| drop(house.deliver(&body(number))));
+    let (folder, ops) = (tempfile::tempdir().unwrap(), format!("http://{}", house.ops()));
+    let place = folder.path().join("backup");
+    done(&backup(&place, &ops));
+    let file = settings(folder.path(), "log.level = \"info\"");
+    let data = folder.path().join("data");
+    let (mut unfinished, mut whole, mut patience) = (0, 0, Duration::from_millis(2));
+    loop {
+        let mut child = rollcall(&["restore", place.to_str().unwrap(), "--config", &file]).stdout(Stdio::null()).spawn().unwrap();
+        // Later and later, until it ends before it is killed.
+        patience = patience.mul_f64(1.3);
+        let began = Instant::now();
+        while began.elapsed() < patience && child.try_wait().unwrap().is_none() {
+            breathe();
+        }
+        child.kill().unwrap();
+        let ended = child.wait().unwrap().success();
+        if ended || data.join("rollcall.store").exists() {
+            let (_program, [_, ops]) = Program::serve(&mut rollcall(&["serve", "--config", &file]));
+            assert_eq!(feed(&ops).len(), 150);
+            whole += 1;
+        } else if data.join("restoring").exists() {
+            refused(&run(&mut rollcall(&["serve", "--config", &file]), b""), "was not finished");
+            refused(&restore(&place, &file), "was not finished");
+            unfinished += 1;
+        }
+        drop(fs::remove_dir_all(&data));
+        if ended {
+            break;
+        }
+    }
+    assert!(unfinished > 0 && whole > 0, "{unfinished} unfinished, {whole} whole");
+    println!("{unfinished} unfinished, {whole} whole");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! else: not for whoever takes the rows.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek};
+use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,8 @@ use super::{Sled, keys, stored};
 use crate::storage::Error;
 use crate::storage::backup::{Broken, Contents, Reader, Row, Snapshot, Summary, Writer};
 
+/// A copy must leave so much free for commits.
+const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Rows are applied in steps of about this size.
 const STEP_BYTES: usize = 256 * 1024;
 /// sled's own threads may hold a closed database for a moment.
@@ -64,17 +66,28 @@ impl Sled {
 
     /// Writes all rows into a file without a name, which goes when it is closed.
     fn spool(&self) -> Result<File, Broken> {
+        let needed = self.bytes().saturating_add(ROOM_BYTES_MIN);
+        if self.free_bytes().is_some_and(|free| free < needed) {
+            return Err(io::Error::other("there is too little room for it on the store's file system").into());
+        }
         let mut file = tempfile::tempfile_in(&self.folder)?;
         let _between_commits = self.writer.lock();
         self.healthy()?;
+        self.write(BufWriter::new(&mut file))?;
+        Ok(file)
+    }
+
+    /// Writes all rows as a backup. Nobody may commit meanwhile.
+    fn write(&self, out: impl Write) -> Result<Summary, Broken> {
         let rows = self.durable.read().rows.clone();
-        let mut writer = Writer::new(BufWriter::new(&mut file))?;
+        let (mut writer, mut contents) = (Writer::new(out)?, Contents::default());
         for row in rows.scan(keys::everything(), true) {
             let (key, value) = row?;
-            writer.row(&Row { key: key.to_vec(), value: value.to_vec() })?;
+            let row = Row { key: key.to_vec(), value: value.to_vec() };
+            count(&row, &mut contents);
+            writer.row(&row)?;
         }
-        writer.end(Contents::default())?;
-        Ok(file)
+        Ok(writer.end(contents)?)
     }
 
     /// Makes a store of rows in an empty folder, and reads it back from the disk.
@@ -82,21 +95,24 @@ impl Sled {
         let built = build(folder, rows);
         wait_until_closed(folder);
         let written = built?;
-        let summary = Self::open(folder).and_then(|store| match store.snapshot()?.write(io::sink()) {
-            Ok(summary) => Ok(summary),
-            Err(Broken::Store(error)) => Err(error),
-            Err(Broken::Out(error)) => Err(Error::Unavailable { folder: folder.to_owned(), what: error.to_string() }),
-        });
+        let found = read_back(folder);
         wait_until_closed(folder);
-        let summary = summary.map_err(|error| match error {
-            Error::Damaged { what, .. } => Error::Unsound { what },
-            error => error,
-        })?;
-        if (summary.rows, summary.digest) != (written.rows, written.digest) {
+        let found = found?;
+        if (found.rows, found.digest) != (written.rows, written.digest) {
             return Err(Error::Unsound { what: "what was read back is not what was written".to_owned() }.into());
         }
-        Ok(summary)
+        Ok(found)
     }
+}
+
+/// Opens what was built, with all checks, and reads every row.
+fn read_back(folder: &Path) -> Result<Summary, Error> {
+    let read = Sled::open(folder).map_err(Broken::from).and_then(|store| store.write(io::sink()));
+    read.map_err(|broken| match broken {
+        Broken::Store(Error::Damaged { what, .. }) => Error::Unsound { what },
+        Broken::Store(error) => error,
+        Broken::Out(error) => Error::Unavailable { folder: folder.to_owned(), what: error.to_string() },
+    })
 }
 
 /// Returns what was written, its contents not counted.
