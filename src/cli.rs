@@ -1,7 +1,10 @@
 //! The commands, one file each, and what an exit code means.
 
+pub mod backup;
 pub mod check;
 pub mod demo;
+mod ops;
+pub mod restore;
 pub mod send;
 pub mod serve;
 pub mod simulate;
@@ -36,6 +39,10 @@ enum Command {
     Simulate(simulate::Args),
     /// Sign a delivery and post it.
     Send(send::Args),
+    /// Copy the whole store of a running service into a folder.
+    Backup(backup::Args),
+    /// Make a store of a backup.
+    Restore(restore::Args),
 }
 
 /// Why a command did not do what was asked.
@@ -75,6 +82,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => actix_web::rt::System::new().block_on(simulate::run(args)).map_err(Failure::from),
         Command::Send(args) => actix_web::rt::System::new().block_on(send::run(args)).map_err(Failure::from),
+        Command::Backup(args) => backup::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
+        Command::Restore(args) => restore::run(&args, &mut std::io::stdout().lock()),
         Command::Check(args) => check::run(&args.files, &mut std::io::stdout().lock()).map_err(Failure::from),
     };
     match done {

@@ -1,6 +1,7 @@
 //! The faces: what answers on the two listeners. Only the file `problem` turns errors into statuses.
 
 mod access;
+mod backup;
 mod body;
 mod changes;
 mod deliveries;

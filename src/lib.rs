@@ -23,7 +23,7 @@
 //! | room | what to look for there |
 //! |---|---|
 //! | [`directory`] | [`directory::decide`]: what one event or one read means for one user; the gap rules |
-//! | [`storage`] | [`storage::Store`]: one atomic, durable commit, and reads of what is durable |
+//! | [`storage`] | [`storage::Store`]: one atomic, durable commit, and reads of what is durable; [`storage::backup`]: copies of it |
 //! | [`upstream`] | signatures, delivery bodies, the REST client, the hourly budgets |
 //! | [`service`] | [`service::Service`]: what the faces may ask; the actors behind it |
 //! | [`http`] | one file a resource; the file `problem` is the only map from errors to statuses |
@@ -43,6 +43,7 @@
 //! - Where there is an upstream, only a read brings a deleted user back; and no poll deletes a user who is held as alive.
 //! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts.
 //! - A pass moves its cursor in the commit that holds its last rows, and only if they add up to what upstream counts.
+//! - A backup is the store as of one commit. What was cut or damaged is never restored, and what is restored is whole or nothing.
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
 //! - No personal data and no secret is in a log line, an error or a metric.
 //!

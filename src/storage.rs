@@ -4,12 +4,14 @@
 //! returns `Ok`, all of it is on disk for good, and only then do readers see it. After an `Err` the batch may or may not
 //! have reached the disk; readers still see none of it.
 
+pub mod backup;
 pub mod entry;
 pub mod listing;
 pub mod sled;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub use backup::{Restored, Row, Snapshot};
 pub use entry::{
     Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser, Sweep,
 };
@@ -28,7 +30,7 @@ pub enum Error {
     },
     /// What is on disk cannot be trusted.
     #[error(
-        "the store in {folder} is damaged ({what}): restore a backup into an empty folder, or move the folder away and start empty; \
+        "the store in {folder} is damaged ({what}): move the folder away, then restore a backup (rollcall restore) or start empty; \
          a full sweep then brings the directory back from upstream"
     )]
     Damaged {
@@ -37,6 +39,23 @@ pub enum Error {
         /// What was found.
         what: String,
     },
+    /// A store is restored only into a folder that holds nothing.
+    #[error("nothing can be restored into {folder} ({what}): move it away, or set store.path to a new or an empty folder")]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+        /// What it holds.
+        what: String,
+    },
+    /// Rows that are sound each for itself do not make a store.
+    #[error("this backup does not make a sound store ({what}): take another one")]
+    Unsound {
+        /// What was found.
+        what: String,
+    },
+    /// Someone has a snapshot already.
+    #[error("a backup or a compaction is under way already: wait until it has ended")]
+    Busy,
     /// It cannot commit or read just now: disk full, input or output error.
     #[error("the store in {folder} is unavailable: {what}")]
     Unavailable {
@@ -45,6 +64,22 @@ pub enum Error {
         /// What the system said.
         what: String,
     },
+}
+
+/// Files that are longer than what they hold by this factor are written anew.
+const WASTE_TIMES: u64 = 4;
+/// Smaller files are not worth it.
+const WASTE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// What a compaction did, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// The files' before.
+    pub before: u64,
+    /// The files' after.
+    pub after: u64,
+    /// What they hold, keys and values.
+    pub content: u64,
 }
 
 /// The one seam to storage. All methods may block on disk; reads are microseconds.
@@ -68,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Damaged`] or [`Error::Unavailable`].
-    pub fn open_sled(folder: &std::path::Path) -> Result<Self, Error> {
+    pub fn open_sled(folder: &Path) -> Result<Self, Error> {
         Ok(Self::Sled(Box::new(sled::Sled::open(folder)?)))
     }
 
@@ -89,6 +124,43 @@ impl Store {
     /// [`Error::Unavailable`] when it still cannot commit, and why.
     pub fn mend(&self) -> Result<bool, Error> {
         engine!(self, store => store.mend())
+    }
+
+    /// Writes what is stored into new files and gives the room of the old ones back; commits and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while someone holds a snapshot; [`Error::Unavailable`]; the store is as before then.
+    pub fn compact(&self) -> Result<Compaction, Error> {
+        engine!(self, store => store.compact())
+    }
+
+    /// Whether compaction would give most of the room back: looks at everything that is stored.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn is_wasteful(&self) -> Result<bool, Error> {
+        let files = engine!(self, store => store.tree_file_bytes());
+        let content = || engine!(self, store => store.content_bytes());
+        Ok(files >= WASTE_BYTES_MIN && files > content()?.saturating_mul(WASTE_TIMES))
+    }
+
+    /// All rows as of one durable commit, while others commit.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while someone holds another snapshot; [`Error::Unavailable`] too where nothing can be committed.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        engine!(self, store => store.snapshot())
+    }
+
+    /// Makes a store of rows, in ascending order of their keys, in a folder that is empty or not there; opens it with all checks and reads
+    /// every row back. It is in its place only when it is [kept](Restored::keep).
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`], [`Error::Unsound`] or [`Error::Unavailable`], and whatever `rows` says. The folder is as before then.
+    pub fn restore<E: From<Error>>(folder: &Path, rows: impl Iterator<Item = Result<Row, E>>) -> Result<Restored, E> {
+        let building = backup::building::Building::begin(folder)?;
+        let summary = sled::Sled::restore(building.at(), rows)?;
+        Ok(Restored { building, summary, mark: sled::MARK })
     }
 
     /// One user's record.

@@ -5,7 +5,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
-use actix_web::web;
+use actix_web::{HttpMessage as _, HttpRequest, web};
 
 use super::{Problem, body, problem};
 use crate::config::{Scope, Tokens};
@@ -13,6 +13,9 @@ use crate::service::Service;
 
 /// What answers without a token: it tells nothing about users.
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// The scope that a request was let through with.
+struct Granted(Scope);
 
 /// Lets a request through, or answers 401 or 403 before its path is even looked up.
 pub(super) async fn check(
@@ -22,11 +25,14 @@ pub(super) async fn check(
     let Some(service) = request.app_data::<web::Data<Service>>() else { return Err(problem::internal(&"no service").into()) };
     let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
     let judged = match OPEN.contains(&request.path()) {
-        true => Ok(()),
+        true => Ok(Scope::Read),
         false => judge(&service.config.ops.tokens, header, request.method()),
     };
     match judged {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(scope) => {
+            request.extensions_mut().insert(Granted(scope));
+            next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+        }
         Err(problem) => {
             let payload = request.extract::<web::Payload>().await?;
             let response = body::refuse(&problem, payload).await;
@@ -35,16 +41,25 @@ pub(super) async fn check(
     }
 }
 
+/// 403 for what only whoever may act may read. The file that answers asks: by its path alone a request could be judged wrongly, for there is
+/// more than one way to write a path.
+pub(super) fn operate(request: &HttpRequest) -> Result<(), Problem> {
+    match request.extensions().get() {
+        Some(Granted(Scope::Operate)) => Ok(()),
+        _ => Err(problem::insufficient_scope()),
+    }
+}
+
 /// Judges by the header `Authorization` as it came: 401 without a live token, 403 for acting with a token that only reads.
-fn judge(tokens: &Tokens, header: Option<&[u8]>, method: &Method) -> Result<(), Problem> {
+fn judge(tokens: &Tokens, header: Option<&[u8]>, method: &Method) -> Result<Scope, Problem> {
     if !tokens.guarded() {
-        return Ok(());
+        return Ok(Scope::Operate);
     }
     let token = header.and_then(bearer).ok_or_else(problem::unauthorized)?;
     match tokens.scope_of(token) {
         None => Err(problem::unauthorized()),
         Some((_, Scope::Read)) if method == Method::POST => Err(problem::insufficient_scope()),
-        Some(_) => Ok(()),
+        Some((_, scope)) => Ok(scope),
     }
 }
 

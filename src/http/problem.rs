@@ -111,9 +111,9 @@ pub(super) fn unauthorized() -> Problem {
         .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// 403: the token only reads.
+/// 403: the token only reads, and this acts or tells everything.
 pub(super) fn insufficient_scope() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "insufficient_scope", "this token has scope read, and acting needs scope operate")
+    Problem::new(StatusCode::FORBIDDEN, "insufficient_scope", "this token has scope read, and this needs scope operate")
         .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\", scope=\"operate\""))
 }
 
@@ -166,7 +166,11 @@ impl From<storage::Error> for Problem {
                 tracing::warn!(%error, "a request met an unavailable store");
                 unavailable()
             }
-            storage::Error::InUse { .. } | storage::Error::Damaged { .. } => internal(&error),
+            storage::Error::Busy => Self::new(StatusCode::CONFLICT, "backup_running", error.to_string()),
+            storage::Error::InUse { .. }
+            | storage::Error::Damaged { .. }
+            | storage::Error::NotEmpty { .. }
+            | storage::Error::Unsound { .. } => internal(&error),
         }
     }
 }

@@ -16,6 +16,8 @@
 //! sled's `flush` asks Linux to begin writing and syncs nothing: after a power cut, what it acknowledged is gone. Our own handle of
 //! the database file syncs it before the journal may forget what has settled.
 
+mod compact;
+mod copy;
 mod draft;
 mod durable;
 mod expiry;
@@ -43,13 +45,16 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use self::copy::Copying;
 use self::draft::Draft;
 use self::durable::Durable;
 use self::expiry::Forgotten;
 use self::faults::Faults;
+pub(super) use self::folder::MARK;
 use self::folder::Mark;
 use self::journal::Journal;
 use self::journal::frame::Frame;
@@ -66,10 +71,11 @@ const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// The embedded store.
 pub struct Sled {
     folder: PathBuf,
-    durable: RwLock<Durable>,
+    durable: Arc<RwLock<Durable>>,
     writer: Mutex<Writer>,
     trouble: RwLock<Option<Trouble>>,
     faults: Faults,
+    copying: Copying,
 }
 
 /// What only the one who commits needs.
@@ -108,8 +114,9 @@ impl Sled {
             pace: Pace::default(),
             room: Room::default(),
         };
-        let (folder, durable, writer) = (folder.to_owned(), RwLock::new(durable), Mutex::new(writer));
-        let sled = Self { folder, durable, writer, trouble: RwLock::default(), faults: Faults::default() };
+        let (folder, durable, writer) = (folder.to_owned(), Arc::new(RwLock::new(durable)), Mutex::new(writer));
+        let (trouble, faults, copying) = (RwLock::default(), Faults::default(), Copying::default());
+        let sled = Self { folder, durable, writer, trouble, faults, copying };
         // Without room it can still be read.
         drop(sled.watch_room(&mut sled.writer.lock()));
         Ok(sled)
@@ -187,7 +194,7 @@ impl Drop for Sled {
         if self.healthy().is_err() {
             return;
         }
-        let rows = self.durable.get_mut().rows.clone();
+        let rows = self.durable.read().rows.clone();
         let writer = self.writer.lock();
         if rows.flush().is_err() || writer.file.sync_data().is_err() {
             tracing::warn!("the store could not be flushed at its end; every commit is on disk nevertheless");

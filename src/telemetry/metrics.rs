@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::exposition::prometheus_text;
-use super::labels::{Build, ByCause, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
+use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
 use crate::storage::{Counts, Endpoint, Mode, RunState};
 
@@ -30,6 +30,29 @@ const BATCHES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
 type Seconds = Gauge<f64, AtomicU64>;
 type Total<L> = Family<L, Counter>;
+
+/// How a backup ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backup {
+    /// All of it was handed over.
+    Done,
+    /// The store failed.
+    Failed,
+    /// Nobody took it.
+    Aborted,
+}
+
+impl Backup {
+    const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Aborted];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
 
 /// What only the moment of a scrape can tell.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +108,8 @@ pub struct Metrics {
     store_bytes: Gauge,
     store_free_bytes: Gauge,
     store_reopened: Counter,
+    backups: Total<ByEnd>,
+    last_backup: Seconds,
 }
 
 impl Metrics {
@@ -112,10 +137,13 @@ impl Metrics {
             store_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
+            backups: Family::default(),
+            last_backup: Seconds::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
         metrics.register_state();
+        metrics.register_backups();
         for source in &metrics.sources {
             metrics.start_at_zero(source);
         }
@@ -175,6 +203,18 @@ impl Metrics {
         registry.register("rollcall_build_info", "The running version; always 1", build);
     }
 
+    fn register_backups(&mut self) {
+        self.registry.register("rollcall_backups", "Backups that ended, by result", self.backups.clone());
+        self.registry.register(
+            "rollcall_last_backup_timestamp_seconds",
+            "When the last whole backup was handed over, 0 when none was since the start",
+            self.last_backup.clone(),
+        );
+        for result in Backup::ALL.map(Backup::name) {
+            drop(self.backups.get_or_create(&ByEnd { result }));
+        }
+    }
+
     fn start_at_zero(&self, source: &Arc<str>) {
         for outcome in Outcome::ALL.map(Outcome::name) {
             for event in EventKind::ALL.into_iter().map(Some).chain([None]).map(event_name) {
@@ -224,6 +264,14 @@ impl Metrics {
     /// The store was opened anew after a commit had failed.
     pub fn store_reopened(&self) {
         self.store_reopened.inc();
+    }
+
+    /// A backup ended at `now`.
+    pub fn backed_up(&self, ended: Backup, now: Timestamp) {
+        self.backups.get_or_create(&ByEnd { result: ended.name() }).inc();
+        if ended == Backup::Done {
+            self.last_backup.set(now.since(Timestamp::from_millis(0)).as_secs_f64());
+        }
     }
 
     /// A gap was shown.

@@ -59,6 +59,11 @@ pub(crate) fn read(url: &str) -> Answer {
     answered(client().get(url))
 }
 
+/// Reads the bytes of an address.
+pub(crate) fn read_bytes(url: &str) -> Vec<u8> {
+    RUNTIME.block_on(async { client().get(url).timeout(PATIENCE).send().await.unwrap().bytes().await.unwrap() }).to_vec()
+}
+
 /// Delivers a well signed body to an address.
 pub(crate) fn post(url: &str, body: &[u8]) -> Answer {
     try_post(url, body).expect("an answer")

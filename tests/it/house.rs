@@ -297,9 +297,14 @@ impl House {
         answer.body
     }
 
+    /// The store itself.
+    pub(crate) fn store(&self) -> &Store {
+        &self.rooms().running.service.store
+    }
+
     /// Calls to upstream that were ever logged, before they were sent.
     pub(crate) fn calls(&self) -> u64 {
-        self.rooms().running.service.store.numbers().call
+        self.store().numbers().call
     }
 
     /// Every reconciliation, the newest first.

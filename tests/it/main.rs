@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod backup;
 mod clients;
 mod configuration;
 mod deliveries;

@@ -226,7 +226,15 @@ fn what_cannot_be_had_ends_with_one_clear_line() {
 
 #[test]
 fn wrong_usage_is_exit_2() {
-    for wrong in [&["serve", "--confg", "x"][..], &["send", "--secret", "x"], &["demo", "--users", "0"], &["dance"], &[]] {
+    for wrong in [
+        &["serve", "--confg", "x"][..],
+        &["send", "--secret", "x"],
+        &["demo", "--users", "0"],
+        &["backup"],
+        &["restore", "--ops", "x"],
+        &["dance"],
+        &[],
+    ] {
         let output = run(&mut rollcall(wrong), b"");
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(!output.stderr.is_empty(), "{wrong:?}");

@@ -20,6 +20,9 @@ impl Sled {
     pub(in crate::storage) fn expire(&self, deliveries: Timestamp, changes: Option<Timestamp>) -> Result<usize, Error> {
         let mut writer = self.writer.lock();
         self.healthy()?;
+        if self.copying.holds_up() {
+            return Ok(0);
+        }
         let over = self.durable.read().is_over_while_pending(deliveries, changes)?;
         let settled = if over { self.hurry(&mut writer)? } else { 0 };
         let mut writes = sled::Batch::default();

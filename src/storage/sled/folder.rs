@@ -15,6 +15,7 @@ use super::rows::Rows;
 use super::stored::{LAYOUT, Settled};
 use super::{keys, room};
 use crate::storage::Error;
+use crate::storage::backup::building::{UNFINISHED, UNFINISHED_WORDS};
 
 /// sled's database file.
 pub(super) const DATABASE: &str = "db";
@@ -22,7 +23,7 @@ pub(super) const DATABASE: &str = "db";
 const SETTINGS: &str = "conf";
 /// Our own: it says how far the store in this folder once was. sled opens a file that lost its end, or all of it, as an older
 /// or an empty store, without a word.
-const MARK: &str = "rollcall.store";
+pub(in crate::storage) const MARK: &str = "rollcall.store";
 const NEW_MARK: &str = "rollcall.store.new";
 const TREE: &str = "tree-";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
@@ -83,6 +84,9 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
     if known && !stored {
         return Err(Error::Damaged { folder: folder.to_owned(), what: "its database file is gone".to_owned() });
     }
+    if !known && folder.join(UNFINISHED).exists() {
+        return Err(unavailable(io::Error::other(UNFINISHED_WORDS)));
+    }
     if !known && !stored {
         refuse_strangers(folder).map_err(unavailable)?;
     }
@@ -104,8 +108,20 @@ pub(super) fn open(folder: &Path) -> Result<Open, Error> {
 }
 
 /// Where the tree with this number is.
-fn tree_at(folder: &Path, tree: u64) -> PathBuf {
+pub(super) fn tree_at(folder: &Path, tree: u64) -> PathBuf {
     folder.join(format!("{TREE}{tree}"))
+}
+
+/// The database file of the store in `folder`.
+pub(super) fn database_of(folder: &Path) -> PathBuf {
+    let mark = read_mark(folder).ok().flatten().unwrap_or_default();
+    tree_at(folder, mark.tree).join(DATABASE)
+}
+
+/// Makes an empty tree in a folder that is not there.
+pub(super) fn make_tree(folder: &Path, place: &Path) -> Result<Rows, Error> {
+    make(place).map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
+    open_tree(folder, place)
 }
 
 fn open_tree(folder: &Path, place: &Path) -> Result<Rows, Error> {
@@ -282,7 +298,7 @@ pub(super) fn recover(folder: &Path, tree: u64) -> io::Result<()> {
 }
 
 /// Makes a new store's files durable, before the mark says that they are there.
-fn sync_new(folder: &Path, tree: &Path) -> io::Result<()> {
+pub(super) fn sync_new(folder: &Path, tree: &Path) -> io::Result<()> {
     File::open(tree.join(SETTINGS))?.sync_all()?;
     File::open(tree)?.sync_all()?;
     File::open(folder)?.sync_all()

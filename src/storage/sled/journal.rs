@@ -38,6 +38,8 @@ const BEGIN: u64 = 64;
 const AHEAD_BYTES: usize = 256 * 1024;
 /// A journal file that is longer is followed by the other one as soon as that has settled.
 pub(super) const FILE_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// While the store is copied nothing settles; a file that has become so long ends that.
+const HELD_UP_BYTES_MAX: u64 = 512 * 1024 * 1024;
 const FILE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Frames begin at multiples of this.
 const ALIGNED_BYTES: u64 = 64;
@@ -117,6 +119,11 @@ impl Journal {
     pub(super) fn fill(&self, tree_bytes: u64) -> f64 {
         let (min, max) = self.file_bytes;
         self.young.end as f64 / (tree_bytes / 2).clamp(min, max) as f64
+    }
+
+    /// Whether the young file is so long that nothing may hold up its settling any more.
+    pub(super) const fn is_long(&self) -> bool {
+        self.young.end >= HELD_UP_BYTES_MAX
     }
 
     /// Begins the next generation in the other file. What stands there must have settled.

@@ -115,6 +115,11 @@ pub(super) fn piece(key: &[u8], place: u32) -> Vec<u8> {
     piece
 }
 
+/// Behind every row but the pieces, which go with the rows they belong to.
+pub(super) fn behind_everything() -> Vec<u8> {
+    vec![PIECE]
+}
+
 /// Every row of one kind.
 pub(super) fn all(kind: u8) -> Range<Vec<u8>> {
     vec![kind]..vec![kind.saturating_add(1)]

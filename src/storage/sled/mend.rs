@@ -91,6 +91,7 @@ impl Sled {
     /// Whoever reads rows meanwhile is told that they are unavailable; indexes go on telling what was durable before.
     fn reopen(&self, writer: &mut Writer) -> Result<(), Error> {
         let unavailable = |error: std::io::Error| Error::Unavailable { folder: self.folder.clone(), what: error.to_string() };
+        self.copying.cancel();
         // sled opens a folder once: nobody may hold the former handle any more. Readers hold it only while they hold the lock.
         let former = self.durable.write().rows.detach();
         drop(former);
@@ -125,6 +126,6 @@ pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
 pub(super) fn words(error: Error) -> String {
     match error {
         Error::Unavailable { what, .. } => what,
-        Error::Damaged { .. } | Error::InUse { .. } => error.to_string(),
+        error => error.to_string(),
     }
 }

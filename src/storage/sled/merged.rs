@@ -7,7 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use sled::IVec;
 
 use super::durable::Durable;
-use super::pending::{BoxedRows, Held, comes_first};
+use super::pending::{Bounds, BoxedRows, Held, comes_first};
 use super::rows::Scan;
 use crate::storage::Error;
 
@@ -31,8 +31,18 @@ impl Durable {
 
     /// The rows of a range, upwards or downwards by key, each with its whole value.
     pub(super) fn scan<'a>(&'a self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Merged<'a> {
+        self.scan_behind(|bounds| self.pending.range(bounds, upwards), range, upwards)
+    }
+
+    /// The rows of a range, where others are pending before the tree.
+    pub(super) fn scan_behind<'a>(
+        &'a self,
+        pending: impl FnOnce(Bounds<'_>) -> BoxedRows<'a, Held>,
+        range: impl RangeBounds<Vec<u8>>,
+        upwards: bool,
+    ) -> Merged<'a> {
         let (begin, end) = (range.start_bound().cloned(), range.end_bound().cloned());
-        let pending: BoxedRows<'_, Held> = Box::new(self.pending.range((slice(&begin), slice(&end)), upwards));
+        let pending = pending((slice(&begin), slice(&end)));
         Merged { durable: self, pending: pending.peekable(), tree: self.rows.scan((begin, end), upwards).peekable(), upwards }
     }
 

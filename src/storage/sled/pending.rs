@@ -24,6 +24,7 @@ pub(super) struct Place {
 }
 
 /// The pending rows of one file of the journal; no place: the row is taken away.
+#[derive(Clone)]
 pub(super) struct Generation {
     pub(super) rows: BTreeMap<Box<[u8]>, Option<Place>>,
     file: Arc<File>,
@@ -147,18 +148,23 @@ impl Pending {
     }
 
     /// The pending rows of a range, upwards or downwards by key.
-    pub(super) fn range<'a>(&'a self, bounds: Bounds<'_>, upwards: bool) -> impl Iterator<Item = (&'a [u8], Held)> + use<'a> {
-        let old: BoxedRows<'a, Held> = match &self.old {
-            Some(generation) => generation.range(bounds, upwards),
-            None => Box::new(std::iter::empty()),
-        };
-        merge(self.young.range(bounds, upwards), old, upwards)
+    pub(super) fn range<'a>(&'a self, bounds: Bounds<'_>, upwards: bool) -> BoxedRows<'a, Held> {
+        range_of(&self.young, self.old.as_ref(), bounds, upwards)
     }
 
     /// How many rows are pending.
     pub(super) fn len(&self) -> usize {
         self.young.rows.len() + self.old.as_ref().map_or(0, |old| old.rows.len())
     }
+}
+
+/// The rows of a range in two files of the journal.
+pub(super) fn range_of<'a>(young: &'a Generation, old: Option<&'a Generation>, bounds: Bounds<'_>, upwards: bool) -> BoxedRows<'a, Held> {
+    let old: BoxedRows<'a, Held> = match old {
+        Some(old) => old.range(bounds, upwards),
+        None => Box::new(std::iter::empty()),
+    };
+    Box::new(merge(young.range(bounds, upwards), old, upwards))
 }
 
 /// Two ordered sequences as one; where both have a key, the first one tells.

@@ -45,6 +45,12 @@ impl Sled {
         self.healthy()?;
         let tree_bytes = self.tree_bytes(&writer);
         let late = writer.journal.is_full(tree_bytes);
+        if self.copying.holds_up() {
+            if writer.journal.is_long() {
+                self.copying.cancel();
+            }
+            return Ok(());
+        }
         for _ in 0..if late { PIECES_MAX_LATE } else { PIECES_MAX } {
             let wanted = writer.journal.fill(tree_bytes);
             if !self.durable.read().pending.is_behind(wanted) {

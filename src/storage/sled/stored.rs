@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys;
 use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User};
 use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
 /// The version of this layout. Another one is refused: it is written by another rollcall.
 pub(super) const LAYOUT: u8 = 2;
+
+const SEEN_BYTES: usize = 8 + 1;
 
 /// A change as it stands in the log, where its place is its cursor. Behind it comes, as JSON, a list of two: the former values of
 /// the fields that differ, and all fields of the user.
@@ -58,8 +61,8 @@ pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
 }
 
 /// 8 bytes of number, the least first, and the outcome.
-pub(super) fn encode_seen(seen: &SeenDelivery) -> [u8; 9] {
-    let mut content = [mark(seen.outcome); 9];
+pub(super) fn encode_seen(seen: &SeenDelivery) -> [u8; SEEN_BYTES] {
+    let mut content = [mark(seen.outcome); SEEN_BYTES];
     if let Some(number) = content.first_chunk_mut() {
         *number = seen.number.to_le_bytes();
     }
@@ -70,6 +73,11 @@ pub(super) fn decode_seen(content: &[u8]) -> Option<SeenDelivery> {
     let (number, rest) = content.split_first_chunk()?;
     let &[mark] = rest else { return None };
     Some(SeenDelivery { number: u64::from_le_bytes(*number), outcome: outcome_of(mark)? })
+}
+
+/// Whether a row is of one event id, as it stands in the journal until it has settled.
+pub(super) fn is_pending_id(key: &[u8], content: &[u8]) -> bool {
+    keys::kind_of(key) == keys::SEEN && content.len() == SEEN_BYTES
 }
 
 /// An outcome as one bit, so that a row of many deliveries tells in one byte which outcomes it holds.

@@ -2,6 +2,8 @@
 
 mod batches;
 mod commits;
+mod compaction;
+mod copies;
 mod damage;
 mod healing;
 mod kill;

@@ -27,6 +27,8 @@ fn every_counter_of_a_source_is_there_from_the_start() {
         r#"rollcall_gaps_detected_total{source="main",reason="uncarried_change"} 0"#,
         r#"rollcall_reconciliations_total{source="main",mode="full",result="failed"} 0"#,
         r#"rollcall_changes_total{source="main",kind="restored",cause="reconciliation"} 0"#,
+        r#"rollcall_backups_total{result="aborted"} 0"#,
+        "rollcall_last_backup_timestamp_seconds 0.0",
         "rollcall_delivery_duration_seconds_count 0",
     ] {
         assert!(has(&text, line), "{line} is missing from\n{text}");
@@ -41,6 +43,8 @@ fn what_is_told_is_counted() {
     metrics.rejected("main", "invalid_signature");
     metrics.committed(3, Duration::from_millis(1));
     metrics.upstream_answered("main", Endpoint::Bulk, None);
+    metrics.backed_up(Backup::Done, Timestamp::from_millis(2_500));
+    metrics.backed_up(Backup::Failed, Timestamp::from_millis(3_000));
     let text = metrics.render(&snapshot);
     for line in [
         r#"rollcall_deliveries_total{source="main",event="user.updated",outcome="applied"} 1"#,
@@ -53,6 +57,8 @@ fn what_is_told_is_counted() {
         r#"rollcall_oldest_gap_seconds{source="main"} 2.5"#,
         r#"rollcall_directory_users{source="main",state="inactive"} 2"#,
         r#"rollcall_upstream_budget_remaining{source="main",endpoint="bulk"} 99"#,
+        r#"rollcall_backups_total{result="done"} 1"#,
+        "rollcall_last_backup_timestamp_seconds 2.5",
         "rollcall_store_bytes 4096",
         "rollcall_store_free_bytes 8192",
     ] {

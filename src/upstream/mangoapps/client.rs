@@ -15,6 +15,8 @@ use crate::directory::{Fields, Timestamp};
 mod answers;
 mod connect;
 
+pub(crate) use connect::tls;
+
 /// What a uid may hold unescaped in a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

@@ -29,7 +29,7 @@ pub(super) fn http(limits: Limits) -> Result<reqwest::Client, String> {
 }
 
 /// Mozilla's roots rather than the system's: an image that holds nothing but rollcall has none.
-fn tls() -> Result<ClientConfig, String> {
+pub(crate) fn tls() -> Result<ClientConfig, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?

@@ -1,0 +1,85 @@
+//! Asking a running service's ops listener, for the commands that do.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use reqwest::header::AUTHORIZATION;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use serde_json::Value;
+
+use crate::upstream::mangoapps::client::tls;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Nothing at all came for so long: the service is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// More of an error is not read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the service is, and who asks.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ops {
+    /// The address of the service's ops listener
+    #[arg(long = "ops", value_name = "URL", env = "ROLLCALL_OPS", default_value = "http://127.0.0.1:9090")]
+    url: String,
+    /// One of its tokens, where it wants one; better in the environment than in the list of processes
+    #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Ops {
+    /// Asks for a path, `/api/v1/…`.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer is an error; in a sentence that says what to do.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let mut request = client()?.get(url);
+        if let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.send().await.map_err(|error| anyhow!("{}: {}", self.url, reason(&error)))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    async fn refusal(&self, response: Response) -> anyhow::Error {
+        let status = response.status().as_u16();
+        let body: Value = serde_json::from_slice(&beginning(response).await).unwrap_or_default();
+        let said = body.pointer("/error/message").and_then(Value::as_str);
+        let hint = match status {
+            401 => ": give one with --token or ROLLCALL_TOKEN",
+            403 => ": give one with scope operate",
+            404 if said.is_none() => ": is that the ops listener?",
+            _ => "",
+        };
+        anyhow!("{} answered {status}, {}{hint}", self.url, said.unwrap_or("without a reason"))
+    }
+}
+
+fn client() -> anyhow::Result<Client> {
+    let builder = Client::builder().tls_backend_preconfigured(tls().map_err(anyhow::Error::msg)?).redirect(Policy::none()).no_proxy();
+    builder.connect_timeout(CONNECT_WITHIN).read_timeout(SILENCE_MAX).build().context("the HTTP client cannot be set up")
+}
+
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < ERROR_BYTES_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+/// Why there was no answer, or no more of it.
+pub(super) fn reason(error: &reqwest::Error) -> &'static str {
+    if error.is_builder() {
+        "this is no address: give http://… or https://…"
+    } else if error.is_connect() {
+        "nobody answers there: is the service running, and is this its ops listener (--ops or ROLLCALL_OPS)?"
+    } else if error.is_timeout() {
+        "the service fell silent"
+    } else {
+        "the connection broke"
+    }
+}
