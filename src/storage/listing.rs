@@ -1,10 +1,30 @@
 //! What is asked of the directory, and the answers: the same order, ties and null order in every engine.
+//!
+//! # The order
+//! - Times are compared as times, to the millisecond. A time that is absent, null or unreadable is null.
+//! - Names are compared without case: by the Unicode code points of `full_name` in lower case ([`str::to_lowercase`]). No locale
+//!   has a say; a database sorts so with its collation `C`, over a column that holds the lower case as written here.
+//! - Null comes before every value, the empty name among them, upwards; so it comes last downwards.
+//! - Ties go by uid, by code points, in the listing's direction. So there are no ties, and downwards is upwards backwards.
+//!
+//! # Who matches
+//! - Hidden users never, deleted ones only with `include_deleted`. All given filters hold at once; null matches none of them.
+//! - `active`: a deleted user is not active. One of whom it is not known matches neither value.
+//! - `department`, `employment_status`: the very text, case and all.
+//! - `updated_after`: strictly.
+//! - `search`: its lower case is part of the lower case of the full name or of the e-mail. The empty text is part of any text.
+//!
+//! `total` counts all who match; a page behind the last one is empty. The file `laws` holds an engine to all of this.
+
+#[cfg(test)]
+pub(in crate::storage) mod laws;
 
 use crate::directory::{Need, Reason, Record, Timestamp};
 
 use super::SourceGap;
 
-/// How a listing is sorted. Ties go by uid, in the same direction; users without the value come first upwards and last downwards.
+/// How a listing is sorted. Ties go by uid, in the same direction; users without the value come first upwards and last downwards (see
+/// [the order](self#the-order)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortBy {
     /// By `created_at`.
