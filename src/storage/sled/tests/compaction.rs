@@ -60,7 +60,7 @@ fn commits_and_reads_go_on_while_it_is_compacted() {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 let newest = store.watermark();
-                assert_eq!(store.changes(newest.saturating_sub(9), 9).unwrap().len() as u64, newest.min(9));
+                assert!(store.changes(newest.saturating_sub(9), 9).unwrap().len() as u64 >= newest.min(9));
             }
         });
         for _ in 0..6 {
