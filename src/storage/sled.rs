@@ -38,12 +38,12 @@ mod room;
 mod rows;
 mod settle;
 mod stored;
+mod sync;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +61,8 @@ use self::journal::frame::Frame;
 use self::mend::{Opened, Pace, Trouble};
 use self::packed::Block;
 use self::room::Room;
+use self::settle::Settling;
+use self::sync::Syncer;
 use super::{Batch, Error};
 
 /// Rounds of reclamation after a piece has settled: what a large batch leaves behind is freed a few bags at a time.
@@ -74,7 +76,7 @@ pub struct Sled {
     durable: Arc<RwLock<Durable>>,
     writer: Mutex<Writer>,
     trouble: RwLock<Option<Trouble>>,
-    faults: Faults,
+    faults: Arc<Faults>,
     copying: Copying,
 }
 
@@ -84,11 +86,15 @@ struct Writer {
     /// The memory of the next frame.
     buffer: Vec<u8>,
     /// Our own handle of the tree's file.
-    file: File,
+    file: Arc<File>,
     /// Which of the folder's trees that is.
     tree: u64,
-    /// Bytes that have settled since the tree was synced.
-    unsynced: usize,
+    /// Writes the tree.
+    syncer: Syncer,
+    /// What has settled once that is done.
+    settling: Option<Settling>,
+    /// Whether what was written last forgets something.
+    forgetting: bool,
     block: Block,
     /// Deliveries up to this number have settled, with all that stands beside them.
     forgettable: u64,
@@ -101,13 +107,16 @@ struct Writer {
 impl Sled {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let Opened { durable, journal, file, tree } = mend::open(folder)?;
-        let block = Block::new().map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
+        let made = Block::new().and_then(|block| Ok((block, Syncer::start()?)));
+        let (block, syncer) = made.map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
         let writer = Writer {
             journal,
             buffer: Vec::new(),
-            file,
+            file: Arc::new(file),
             tree,
-            unsynced: 0,
+            syncer,
+            settling: None,
+            forgetting: false,
             block,
             forgettable: durable.whole(),
             forgotten: Forgotten::default(),
@@ -115,7 +124,7 @@ impl Sled {
             room: Room::default(),
         };
         let (folder, durable, writer) = (folder.to_owned(), Arc::new(RwLock::new(durable)), Mutex::new(writer));
-        let (trouble, faults, copying) = (RwLock::default(), Faults::default(), Copying::default());
+        let (trouble, faults, copying) = (RwLock::default(), Arc::<Faults>::default(), Copying::default());
         let sled = Self { folder, durable, writer, trouble, faults, copying };
         // Without room it can still be read.
         drop(sled.watch_room(&mut sled.writer.lock()));
@@ -160,11 +169,11 @@ impl Sled {
         writer.file.metadata().map_or(0, |file| file.len())
     }
 
-    /// Writes down how far we are.
-    fn write_mark(&self, writer: &Writer) -> io::Result<()> {
+    /// How far we are.
+    fn mark(&self, writer: &Writer) -> Mark {
         let numbers = self.durable.read().numbers;
         let (generation, tree) = (writer.journal.young().generation, writer.tree);
-        folder::write_mark(&self.folder, Mark { delivery: numbers.delivery, cursor: numbers.cursor, generation, tree })
+        Mark { delivery: numbers.delivery, cursor: numbers.cursor, generation, tree }
     }
 
     /// Appends a frame to the journal and waits until it is on disk; returns its place. After a failure nobody knows whether it is: the
@@ -195,11 +204,13 @@ impl Drop for Sled {
             return;
         }
         let rows = self.durable.read().rows.clone();
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
+        // How it ended shows below.
+        drop(writer.syncer.end(true));
         if rows.flush().is_err() || writer.file.sync_data().is_err() {
             tracing::warn!("the store could not be flushed at its end; every commit is on disk nevertheless");
         }
-        if let Err(error) = self.write_mark(&writer) {
+        if let Err(error) = folder::write_mark(&self.folder, self.mark(&writer)) {
             tracing::warn!(%error, "the store's mark could not be written");
         }
     }

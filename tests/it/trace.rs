@@ -41,7 +41,10 @@ impl Call {
 
     /// A number among the arguments.
     pub(crate) fn number(&self, place: usize) -> usize {
-        self.arguments[place].parse().unwrap_or_else(|_| panic!("no number at {place}: {}", self.name))
+        self.arguments[place].parse().unwrap_or_else(|_| {
+            let told: Vec<&str> = self.arguments.iter().map(|argument| argument.get(..80).unwrap_or(argument)).collect();
+            panic!("no number at {place} of {} in line {}: {told:?}", self.name, self.began)
+        })
     }
 
     /// Whether it returned, and well.
@@ -96,6 +99,8 @@ impl Drop for Tracee {
 
 /// What strace writes behind a call that has not returned, or never will.
 const UNFINISHED: &str = "<unfinished ...>";
+/// The same, where the process had been killed before strace looked.
+const DETACHED: &str = "<detached ...>";
 
 /// Reads what strace wrote; lines are counted from `first`. Returns the calls in the order in which they began, and the next line.
 pub(crate) fn read(file: &Path, first: usize) -> (Vec<Call>, usize) {
@@ -107,7 +112,7 @@ pub(crate) fn read(file: &Path, first: usize) -> (Vec<Call>, usize) {
         next = line + 1;
         let (thread, rest) = text.split_once(' ').unwrap();
         let rest = rest.trim_start();
-        if let Some(begun) = rest.strip_suffix(UNFINISHED).map(str::trim_end) {
+        if let Some(begun) = rest.strip_suffix(UNFINISHED).or_else(|| rest.strip_suffix(DETACHED)).map(str::trim_end) {
             open.insert(thread, (line, begun));
         } else if let Some(resumed) = rest.strip_prefix("<... ") {
             let Some((began, begun)) = open.remove(thread) else { continue };

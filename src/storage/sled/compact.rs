@@ -7,6 +7,7 @@
 use std::fs;
 use std::fs::File;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::copy::{STEP_BYTES, Turn};
 use super::rows::Rows;
@@ -37,8 +38,9 @@ impl Sled {
     pub(in crate::storage) fn compact(&self) -> Result<Compaction, Error> {
         let content = self.content_bytes()?;
         let (turn, tree, before) = {
-            let writer = self.writer.lock();
+            let mut writer = self.writer.lock();
             self.healthy()?;
+            while !self.settled(&mut writer, true)? {}
             (self.copying.turn()?, writer.tree, self.tree_bytes(&writer))
         };
         if self.free_bytes().is_some_and(|free| free < content.saturating_mul(2).saturating_add(ROOM_BYTES_MIN)) {
@@ -78,17 +80,18 @@ impl Sled {
     fn take_over(&self, (rows, file): (Rows, File), turn: &Turn) -> Result<u64, Error> {
         let mut writer = self.writer.lock();
         self.healthy()?;
+        // The former tree is in nobody's hands then.
+        while !self.settled(&mut writer, true)? {}
         if turn.is_cancelled() {
             return Err(rows.unavailable("it had to go on before its copy was whole"));
         }
         let bytes = file.metadata().map_or(0, |file| file.len());
         writer.tree += 1;
-        if let Err(error) = self.write_mark(&writer) {
+        if let Err(error) = folder::write_mark(&self.folder, self.mark(&writer)) {
             writer.tree -= 1;
             return Err(rows.unavailable(error));
         }
-        writer.file = file;
-        writer.unsynced = 0;
+        writer.file = Arc::new(file);
         let former = std::mem::replace(&mut self.durable.write().rows, rows);
         drop(writer);
         drop(former);

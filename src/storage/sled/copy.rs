@@ -19,6 +19,7 @@ use super::folder::{self, Open};
 use super::journal::frame::{Frame, Unwritable};
 use super::packed::Packed;
 use super::pending::{Generation, range_of};
+use super::stored::Settled;
 use super::{Sled, keys, stored};
 use crate::storage::Error;
 use crate::storage::backup::{Broken, Contents, Row, Snapshot, Summary, Writer};
@@ -137,8 +138,9 @@ impl Iterator for Rows {
 
 impl Sled {
     pub(in crate::storage) fn snapshot(&self) -> Result<Snapshot, Error> {
-        let _between_commits = self.writer.lock();
+        let mut writer = self.writer.lock();
         self.healthy()?;
+        while !self.settled(&mut writer, true)? {}
         let turn = self.copying.turn()?;
         let young = self.durable.read().pending.young.clone();
         let from = Some(Bound::Unbounded);
@@ -175,6 +177,7 @@ fn build<E: From<Error>>(folder: &Path, rows: impl Iterator<Item = Result<Row, E
     let Open { rows: tree, file, mut journal, .. } = folder::open(folder)?;
     let unavailable = |error: io::Error| tree.unavailable(error);
     let mut written = Writer::new(io::sink()).map_err(unavailable)?;
+    let mut settled = Settled::default();
     let (mut writes, mut frame, mut bytes) = (sled::Batch::default(), Frame::new(Vec::new()), 0);
     for row in rows {
         let row = row?;
@@ -187,6 +190,9 @@ fn build<E: From<Error>>(folder: &Path, rows: impl Iterator<Item = Result<Row, E
         } else {
             tree.insert(&mut writes, &row.key, &row.value);
         }
+        if let Some((numbers, _)) = stored::decode_numbers(&row.value).filter(|_| row.key == keys::NUMBERS) {
+            (settled.delivery, settled.cursor) = (numbers.delivery, numbers.cursor);
+        }
         if bytes >= STEP_BYTES {
             tree.apply(std::mem::take(&mut writes))?;
             journal.append(&mut std::mem::replace(&mut frame, Frame::new(Vec::new()))).map_err(unavailable)?;
@@ -194,6 +200,7 @@ fn build<E: From<Error>>(folder: &Path, rows: impl Iterator<Item = Result<Row, E
             super::reclaim();
         }
     }
+    tree.insert(&mut writes, keys::SETTLED, &settled.encode());
     tree.apply(writes)?;
     tree.flush()?;
     file.sync_all().map_err(unavailable)?;

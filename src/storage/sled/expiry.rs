@@ -23,6 +23,9 @@ impl Sled {
         if self.copying.holds_up() {
             return Ok(0);
         }
+        if std::mem::take(&mut writer.forgetting) {
+            while !self.settled(&mut writer, true)? {}
+        }
         let over = self.durable.read().is_over_while_pending(deliveries, changes)?;
         let settled = if over { self.hurry(&mut writer)? } else { 0 };
         let mut writes = sled::Batch::default();
@@ -34,10 +37,9 @@ impl Sled {
             self.durable.write().kept_from = kept_from;
         }
         if forgotten + changed > 0 {
-            let rows = self.durable.read().rows.clone();
-            let applied = self.faults.meet().map_err(|error| rows.unavailable(error)).and_then(|()| rows.apply(writes));
-            applied.map_err(|error| self.fail(&mut writer, &super::mend::words(error)))?;
-            self.sync_tree(&mut writer)?;
+            while !self.settled(&mut writer, true)? {}
+            self.write_tree(&mut writer, writes)?;
+            writer.forgetting = true;
         }
         Ok(settled + forgotten + changed)
     }
@@ -111,7 +113,7 @@ impl Durable {
         for row in self.rows.scan(keys::all(keys::CHANGES), true) {
             let (key, value) = row?;
             let row = self.unpack(&key, value)?;
-            if !row.is_over(before) || forgotten >= ENTRIES_MAX {
+            if !row.is_over(before) || !self.settled.holds(&key) || forgotten >= ENTRIES_MAX {
                 break;
             }
             forgotten += row.head.count as usize;

@@ -40,7 +40,7 @@ const AHEAD_BYTES: usize = 256 * 1024;
 pub(super) const FILE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// While the store is copied nothing settles; a file that has become so long ends that.
 const HELD_UP_BYTES_MAX: u64 = 512 * 1024 * 1024;
-const FILE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// Frames begin at multiples of this.
 const ALIGNED_BYTES: u64 = 64;
 /// Frames are read, and looked for behind a broken one, by this many bytes at a time.
@@ -78,7 +78,9 @@ impl Journal {
     pub(super) fn make(folder: &Path) -> io::Result<()> {
         let file = open_file(folder, 1)?;
         begin(&file, 1, salt())?;
-        file.sync_all()
+        file.sync_all()?;
+        // So that its name is on disk long before it is needed.
+        open_file(folder, 2).map(drop)
     }
 
     /// Puts the journal together from its young file and, where there is one, the other.
@@ -126,7 +128,7 @@ impl Journal {
         self.young.end >= HELD_UP_BYTES_MAX
     }
 
-    /// Begins the next generation in the other file. What stands there must have settled.
+    /// Begins the next generation in the other file; it is not on disk yet. What stands there must have settled.
     pub(super) fn turn(&mut self) -> io::Result<()> {
         let generation = self.young.generation + 1;
         let file = match self.other.take() {
@@ -135,8 +137,6 @@ impl Journal {
         };
         let salt = salt();
         begin(&file, generation, salt)?;
-        file.sync_all()?;
-        File::open(&self.folder)?.sync_all()?;
         let len = file.metadata()?.len();
         let former = std::mem::replace(&mut self.young, Leaf { file, generation, salt, order: 0, end: BEGIN, len });
         self.other = Some(former.file);

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::durable::Durable;
@@ -92,13 +93,14 @@ impl Sled {
     fn reopen(&self, writer: &mut Writer) -> Result<(), Error> {
         let unavailable = |error: std::io::Error| Error::Unavailable { folder: self.folder.clone(), what: error.to_string() };
         self.copying.cancel();
+        drop(writer.syncer.end(true));
         // sled opens a folder once: nobody may hold the former handle any more. Readers hold it only while they hold the lock.
         let former = self.durable.write().rows.detach();
         drop(former);
         self.faults.meet().and_then(|()| folder::recover(&self.folder, writer.tree)).map_err(unavailable)?;
         let Opened { durable, journal, file, tree } = open(&self.folder)?;
-        (writer.forgettable, writer.forgotten, writer.unsynced) = (durable.whole(), Forgotten::default(), 0);
-        (writer.journal, writer.file, writer.tree) = (journal, file, tree);
+        (writer.forgettable, writer.forgotten, writer.settling) = (durable.whole(), Forgotten::default(), None);
+        (writer.journal, writer.file, writer.tree) = (journal, Arc::new(file), tree);
         let former = std::mem::replace(&mut *self.durable.write(), durable);
         drop(former);
         Ok(())

@@ -86,6 +86,11 @@ impl Iterator for Merged<'_> {
         loop {
             let tree = match self.tree.peek() {
                 Some(Err(_)) => return self.tree.next(),
+                // It is about to settle: what it was made of is still pending.
+                Some(Ok((key, _))) if !self.durable.settled.holds(key) => {
+                    drop(self.tree.next());
+                    continue;
+                }
                 Some(Ok((key, _))) => Some(key.as_ref()),
                 None => None,
             };

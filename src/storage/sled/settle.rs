@@ -3,6 +3,7 @@
 use std::collections::btree_map::Iter;
 use std::iter::Peekable;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::durable::Durable;
 use super::ids::{Id, hash_of};
@@ -12,14 +13,12 @@ use super::stored::Settled;
 use super::{Sled, Writer, keys, stored};
 use crate::storage::Error;
 
-/// Rows written to the tree in one piece, about: it takes some 300 µs.
-const PIECE_ROWS_MAX: usize = 16;
-/// Pieces after one commit, at most; while the journal is too long, more.
-const PIECES_MAX: usize = 8;
+/// Rows written to the tree in one piece, and their bytes, about. They become up to eight times as many bytes in sled's log, which must
+/// not go through more than one end of a segment between two syncs: see [`super::folder`].
+const PIECE_ROWS_MAX: usize = 48;
+const PIECE_BYTES_MAX: usize = 128 * 1024;
+/// Pieces after one commit while the journal is too long; usually one.
 const PIECES_MAX_LATE: usize = 64;
-/// Bytes handed to the tree before it is synced. They become several times as many in sled's log, which must not begin two segments
-/// between two syncs: see [`super::folder`].
-const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
 
@@ -36,6 +35,13 @@ struct Piece {
     ids: Vec<Box<[u8]>>,
 }
 
+/// What has settled once a piece is written.
+pub(super) struct Settling {
+    taken: usize,
+    settled: Settled,
+    ids: Vec<Box<[u8]>>,
+}
+
 type Rows<'a> = Peekable<Iter<'a, Box<[u8]>, Option<Place>>>;
 
 impl Sled {
@@ -43,17 +49,17 @@ impl Sled {
     pub(in crate::storage) fn tidy(&self) -> Result<(), Error> {
         let mut writer = self.writer.lock();
         self.healthy()?;
-        let tree_bytes = self.tree_bytes(&writer);
-        let late = writer.journal.is_full(tree_bytes);
         if self.copying.holds_up() {
             if writer.journal.is_long() {
                 self.copying.cancel();
             }
             return Ok(());
         }
-        for _ in 0..if late { PIECES_MAX_LATE } else { PIECES_MAX } {
+        let tree_bytes = self.tree_bytes(&writer);
+        let late = writer.journal.is_full(tree_bytes);
+        for _ in 0..if late { PIECES_MAX_LATE } else { 1 } {
             let wanted = writer.journal.fill(tree_bytes);
-            if !self.durable.read().pending.is_behind(wanted) {
+            if !self.settled(&mut writer, late)? || !self.durable.read().pending.is_behind(wanted) {
                 break;
             }
             self.settle(&mut writer)?;
@@ -68,65 +74,83 @@ impl Sled {
     pub(super) fn hurry(&self, writer: &mut Writer) -> Result<usize, Error> {
         let before = self.durable.read().pending.len();
         for _ in 0..PIECES_MAX_LATE {
+            while !self.settled(writer, true)? {}
             if self.durable.read().pending.old.is_some() {
                 self.settle(writer)?;
             } else if self.durable.read().pending.len() > 0 {
                 self.turn(writer)?;
             }
         }
+        while !self.settled(writer, true)? {}
         Ok(before.saturating_sub(self.durable.read().pending.len()))
     }
 
     /// Begins a new file of the journal; the rows of the former one settle from now on.
     fn turn(&self, writer: &mut Writer) -> Result<(), Error> {
         let turned = self.faults.meet().and_then(|()| writer.journal.turn());
-        let turned = turned.and_then(|()| self.write_mark(writer));
         turned.map_err(|error| self.fail(writer, &error.to_string()))?;
-        self.durable.write().pending.turn(std::sync::Arc::clone(&writer.journal.young().file));
+        self.durable.write().pending.turn(Arc::clone(&writer.journal.young().file));
         Ok(())
     }
 
-    /// Lets one piece settle.
+    /// Begins to let one piece settle. What began before has ended.
     fn settle(&self, writer: &mut Writer) -> Result<(), Error> {
         let generation = writer.journal.young().generation.saturating_sub(1);
-        let Piece { writes, rows, bytes, taken, settled, ids } = {
+        let piece = {
             let Writer { block, forgotten, .. } = &mut *writer;
             let durable = self.durable.read();
             durable.piece((block, generation), |number| forgotten.keeps(number))?
         };
-        if rows > 0 {
-            let mut durable = self.durable.write();
-            let applied = self.faults.meet().map_err(|error| durable.rows.unavailable(error));
-            let applied = applied.and_then(|()| durable.rows.apply(writes));
-            if applied.is_ok() {
-                ids.iter().for_each(|id| durable.filter.insert(id));
-                durable.pending.settle(taken);
-                durable.settled = settled;
-            }
-            drop(durable);
-            applied.map_err(|error| self.fail(writer, &super::mend::words(error)))?;
-        }
-        super::reclaim();
-        writer.unsynced += bytes;
-        if settled.generation == generation || writer.unsynced > UNSYNCED_BYTES_MAX {
-            self.sync_tree(writer)?;
-        }
+        let Piece { writes, taken, settled, ids, .. } = piece;
         if settled.generation == generation {
-            self.durable.write().pending.old = None;
-            writer.forgettable = settled.delivery;
+            // The young file's head is on disk before the tree says that this one is no longer needed.
+            let synced = self.faults.meet().and_then(|()| writer.journal.sync());
+            synced.map_err(|error| self.fail(writer, &error.to_string()))?;
         }
+        writer.settling = Some(Settling { taken, settled, ids });
+        self.write_tree(writer, writes)
+    }
+
+    /// Has rows written to the tree and made durable, on another thread.
+    pub(super) fn write_tree(&self, writer: &mut Writer, writes: sled::Batch) -> Result<(), Error> {
+        let (rows, file, faults) = (self.durable.read().rows.clone(), Arc::clone(&writer.file), Arc::clone(&self.faults));
+        writer.syncer.begin(move || {
+            let unavailable = |error: std::io::Error| rows.unavailable(error);
+            // First what sled moved of itself: no segment may be written anew before what was moved out of it is on disk.
+            faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)?;
+            rows.apply(writes)?;
+            super::reclaim();
+            faults.meet().map_err(unavailable).and_then(|()| rows.flush())?;
+            faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)
+        });
         Ok(())
     }
 
-    /// Makes what has settled durable.
-    pub(super) fn sync_tree(&self, writer: &mut Writer) -> Result<(), Error> {
-        let rows = self.durable.read().rows.clone();
-        let meet = || self.faults.meet().map_err(|error| rows.unavailable(error));
-        let flushed = meet().and_then(|()| rows.flush());
-        let synced = flushed.and_then(|()| meet()).and_then(|()| writer.file.sync_data().map_err(|error| rows.unavailable(error)));
-        synced.map_err(|error| self.fail(writer, &super::mend::words(error)))?;
-        writer.unsynced = 0;
-        Ok(())
+    /// Whether nothing is about to be written to the tree. What has been is shown there from now on, and a file of the journal all of
+    /// whose rows are on disk there may be written anew.
+    pub(super) fn settled(&self, writer: &mut Writer, wait: bool) -> Result<bool, Error> {
+        match writer.syncer.end(wait) {
+            None => return Ok(!writer.syncer.is_busy()),
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(self.fail(writer, &super::mend::words(error))),
+        }
+        let Some(Settling { taken, settled, ids }) = writer.settling.take() else { return Ok(true) };
+        let mut durable = self.durable.write();
+        ids.iter().for_each(|id| durable.filter.insert(id));
+        durable.pending.settle(taken);
+        durable.settled = settled;
+        if settled.generation + 1 < writer.journal.young().generation {
+            return Ok(true);
+        }
+        durable.pending.old = None;
+        drop(durable);
+        writer.forgettable = settled.delivery;
+        let (folder, mark) = (self.folder.clone(), self.mark(writer));
+        writer.syncer.begin(move || {
+            let written = super::folder::write_mark(&folder, mark);
+            written.map_err(|error| Error::Unavailable { folder, what: error.to_string() })
+        });
+        Ok(false)
     }
 }
 
@@ -138,6 +162,7 @@ impl Durable {
         let mut rows = old.rows.iter().peekable();
         while let Some((key, place)) = rows.peek().copied()
             && piece.rows < PIECE_ROWS_MAX
+            && piece.bytes < PIECE_BYTES_MAX
         {
             match keys::kind_of(key) {
                 keys::SEEN => self.settle_ids(&mut piece, &mut rows, &kept)?,

@@ -150,6 +150,15 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    /// Whether a row of the tree counts: one of the log does once what it was made of is no longer pending.
+    pub(super) fn holds(&self, key: &[u8]) -> bool {
+        match (keys::kind_of(key), keys::number_of(key)) {
+            (keys::DELIVERIES, Some(first)) => first <= self.delivery,
+            (keys::CHANGES, Some(first)) => first <= self.cursor,
+            _ => true,
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         [self.generation, self.delivery, self.cursor].iter().flat_map(|number| number.to_le_bytes()).collect()
     }
