@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::entry::OpenGap;
+use super::projection::OpenGap;
 use crate::directory::{Need, Reason, Timestamp};
 use crate::storage::SourceState;
 

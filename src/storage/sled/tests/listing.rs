@@ -1,4 +1,4 @@
-//! Lists: the laws that every engine keeps, and what is this index's own: its lists divide.
+//! Lists: the laws that every engine keeps, and what is this index's own: its lists divide, its searches go on after the lock.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -50,6 +50,23 @@ proptest! {
         prop_assert_eq!(index.stale_details(5), model.stale_details(5));
         prop_assert_eq!(index.claimed_before(at(4)), model.claimed_before(at(4)));
         prop_assert_eq!((index.counts(), index.hidden()), (model.counts(), model.hidden()));
+    }
+
+    #[test]
+    fn a_search_counts_what_changed_while_it_ran(
+        first in proptest::collection::vec(some_record(), 0..200),
+        then in proptest::collection::vec((0..220_usize, some_record()), 0..9),
+        listing in some_listing(),
+    ) {
+        let (mut index, mut model) = (Index::default(), Model::default());
+        for (number, record) in first.into_iter().enumerate() {
+            put(&mut index, &mut model, &number.to_string(), record);
+        }
+        let searched = index.search(&listing).map(|search| search.run());
+        for (number, record) in then {
+            put(&mut index, &mut model, &number.to_string(), record);
+        }
+        prop_assert_eq!(owned(index.page_after(&listing, searched.as_ref())), model.page(&listing), "{:?}", listing);
     }
 }
 

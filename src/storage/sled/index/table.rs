@@ -1,0 +1,118 @@
+//! All users by slot, and how any two of them compare.
+
+use std::cmp::Ordering;
+
+use super::bits::Bits;
+use super::ranking::{Member, Target};
+use super::row::{Entry, Order, Row, Value};
+use super::sets::Standings;
+use super::texts::Texts;
+use crate::directory::Timestamp;
+
+/// All users by slot.
+#[derive(Default)]
+pub(super) struct Table {
+    entries: Vec<Entry>,
+    pub(super) uids: Texts,
+    /// Names and e-mails, see [`super::row::text`].
+    pub(super) texts: Texts,
+    pub(super) standings: Standings,
+    stale: Bits,
+}
+
+impl Table {
+    /// How many slots there are; also the next one.
+    pub(super) fn slots(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A user's uid.
+    pub(super) fn uid(&self, slot: u32) -> Option<&str> {
+        str::from_utf8(self.uids.get(slot)).ok()
+    }
+
+    /// When a user was updated.
+    pub(super) fn updated_at(&self, slot: u32) -> Timestamp {
+        self.entries.get(slot as usize).map_or(Timestamp::MIN, |entry| entry.updated_at)
+    }
+
+    /// A user.
+    pub(super) fn row(&self, slot: u32) -> Option<Row<'_>> {
+        let entry = *self.entries.get(slot as usize)?;
+        let (standing, detail_stale) = (self.standings.of(slot), self.stale.contains(slot));
+        Some(Row { entry, standing, detail_stale, text: self.texts.get(slot) })
+    }
+
+    /// Takes a new user in.
+    pub(super) fn add(&mut self, uid: &str, row: &Row<'_>) -> u32 {
+        let slot = self.slots();
+        self.uids.set(slot, uid.as_bytes());
+        self.texts.set(slot, row.text);
+        self.entries.push(row.entry);
+        self.standings.enter(slot, row.standing);
+        self.note_stale(slot, row.detail_stale);
+        slot
+    }
+
+    /// Takes a user in as the user now is.
+    pub(super) fn set(&mut self, slot: u32, row: &Row<'_>) {
+        if self.texts.get(slot) != row.text {
+            self.texts.set(slot, row.text);
+        }
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            *entry = row.entry;
+        }
+        let standing = self.standings.of(slot);
+        if standing != row.standing {
+            self.standings.leave(slot, standing);
+            self.standings.enter(slot, row.standing);
+        }
+        self.note_stale(slot, row.detail_stale);
+    }
+
+    /// All users whom an order holds, in that order, with their prefixes.
+    pub(super) fn sorted(&self, order: Order) -> Vec<(u64, Member)> {
+        let placed = |slot| {
+            let (value, deleted) = order.place(&self.row(slot)?)?;
+            Some((value.prefix(), Member::new(slot, deleted)))
+        };
+        let mut members: Vec<(u64, Member)> = (0..self.slots()).filter_map(placed).collect();
+        members.sort_unstable_by(|(prefix, one), (other_prefix, other)| {
+            prefix.cmp(other_prefix).then_with(|| self.compare(order, one.slot(), other.slot()))
+        });
+        members
+    }
+
+    /// What a user is ordered by; looks at the text only where the order does.
+    pub(super) fn value(&self, order: Order, slot: u32) -> Value<'_> {
+        let Some(entry) = self.entries.get(slot as usize) else { return Value::Time(Timestamp::MIN) };
+        let text = if order.is_by_text() { self.texts.get(slot) } else { &[] };
+        order.value(entry, text)
+    }
+
+    /// How two users compare; ties go by uid.
+    pub(super) fn compare(&self, order: Order, one: u32, other: u32) -> Ordering {
+        let by_value = self.value(order, one).cmp(&self.value(order, other));
+        by_value.then_with(|| self.uids.get(one).cmp(self.uids.get(other)))
+    }
+
+    /// Where a user stands in an order.
+    pub(super) fn target(&self, order: Order, slot: u32) -> Target<impl Fn(u32) -> bool> {
+        let (value, uid) = (self.value(order, slot), self.uids.get(slot));
+        let compare = move |other| self.value(order, other).cmp(&value).then_with(|| self.uids.get(other).cmp(uid));
+        Target { prefix: value.prefix(), before: move |other| compare(other).is_lt() }
+    }
+
+    /// Gives back the room that growing left over.
+    pub(super) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
+    fn note_stale(&mut self, slot: u32, stale: bool) {
+        if stale {
+            self.stale.insert(slot);
+        } else {
+            self.stale.remove(slot);
+        }
+    }
+}
