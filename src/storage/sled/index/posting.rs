@@ -82,3 +82,41 @@ impl Posting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_posting_holds_the_same_slots_in_either_form() {
+        let (mut posting, mut model) = (Posting::default(), BTreeSet::new());
+        // Packed closely, then a few far off, and back again.
+        for slot in (0..300).chain((1..100).map(|step| step * 1_000)).chain(300..500) {
+            posting.insert(slot);
+            model.insert(slot);
+            if slot % 3 == 0 {
+                posting.remove(slot);
+                model.remove(&slot);
+            }
+            assert!(posting.bits().iter().eq(model.iter().copied()), "after {slot}");
+        }
+        let mut all: Bits = [7, 64_001_u32].into_iter().collect();
+        posting.enter(&mut all);
+        model.extend([7, 64_001]);
+        assert!(all.iter().eq(model.iter().copied()));
+    }
+
+    #[test]
+    fn its_form_follows_how_many_share_a_text() {
+        let mut posting = Posting::default();
+        let is_many = |posting: &Posting| matches!(posting, Posting::Many { .. });
+        (0..MANY_MIN as u32).for_each(|slot| posting.insert(slot));
+        assert!(is_many(&posting));
+        posting.insert(1_000_000);
+        assert!(!is_many(&posting));
+        (64..40_000).for_each(|slot| posting.insert(slot));
+        assert!(is_many(&posting));
+    }
+}
