@@ -145,7 +145,7 @@ fn filters(users: u64) -> Vec<Filter> {
     let (status, recent) = (text("Full Time"), Some(at(users / 20)));
     let each = Listing { active: Some(true), employment_status: status.clone(), updated_after: recent, ..large() };
     let few = (0..50).map(|number| format!("smith{}", 1_000 + number));
-    let many = "smith müller garc pat oka tan ngu must zo ra yu fat mar joh et mi en el".split(' ');
+    let many = "smith müller garc pat oka tan ngu must zo ra yu fat mar joh et mi en el i u s t r n".split(' ');
     let nearly_all = "a e m c p l x . @ ex com example example.com .com le.c ample".split(' ');
     vec![
         Filter::new("none", all()),

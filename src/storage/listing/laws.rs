@@ -58,7 +58,7 @@ fn some_life() -> impl Strategy<Value = Life> {
 prop_compose! {
     pub(in crate::storage) fn some_record()(
         name in some_text("[abAB]{1,2}"),
-        email in some_text("[abAB]"),
+        email in some_text("[abAB]|[ab]{1,2}@[aXx]\\.(org|com)|@|a@b@x"),
         created_at in some_time(),
         updated_at in some_time(),
         active in proptest::option::of(any::<bool>()),
@@ -82,7 +82,7 @@ prop_compose! {
         offset in 0..40_usize,
         limit in 1..12_usize,
         active in proptest::option::weighted(0.2, any::<bool>()),
-        search in proptest::option::weighted(0.3, "[aBÄß]|[İıΣσ]|alexandra |ab|"),
+        search in proptest::option::weighted(0.3, "[aBÄß]|[İıΣσ]|alexandra |ab|@|b@|@x|x\\.OR|\\.com|a@a\\.com|"),
         department in proptest::option::weighted(0.2, "[XYZ]"),
         employment_status in proptest::option::weighted(0.1, "[XYZ]|"),
         updated_after in proptest::option::weighted(0.3, (-1..7_i64).prop_map(at)),

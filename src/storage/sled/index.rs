@@ -4,13 +4,15 @@
 //!
 //! # Why it looks so
 //! A million users must fit into memory many times over, and each delivery moves one of them. So a user is a slot: a fixed part
-//! in a row ([`table`]), strings packed without an allocation each ([`texts`]), four bytes in each order ([`ranking`]), a bit or
-//! two bytes for each filter ([`sets`]). A filtered page crosses sets of bits; a search reads all names and e-mails, which is
-//! faster than an index of fragments that would fit ([`page`]). `benches/mirror.rs` measures pages and memory.
+//! in a row ([`table`]), strings packed without an allocation each ([`texts`]), four bytes in each order ([`ranking`]), and at most
+//! four in each set that a filter asks for ([`sets`]). A filtered page crosses such sets ([`page`]). A search reads the names and
+//! e-mails of those whose domain does not match already: an index of fragments would take as much room as all the rest.
+//! `benches/mirror.rs` measures pages and memory.
 
 mod bits;
 mod gaps;
 mod page;
+mod posting;
 mod projection;
 mod ranking;
 mod row;
@@ -32,6 +34,9 @@ use table::Table;
 use crate::directory::Timestamp;
 use crate::storage::{Call, Counts, Due, SourceState};
 
+/// Domains that are told apart: a search that one of them matches need not look at its users.
+const DOMAINS_MAX: usize = 1_000;
+
 /// One source's index, and with it the small things that are kept of a source.
 #[derive(Default)]
 pub(super) struct Index {
@@ -40,6 +45,8 @@ pub(super) struct Index {
     orders: Orders,
     departments: Postings,
     statuses: Postings,
+    /// Of e-mails.
+    domains: Postings,
     recent: Recent,
     gaps: Gaps,
     /// The source's state.
@@ -185,6 +192,8 @@ impl Index {
         self.slots.insert(slot, &self.table.uids);
         self.departments.shift(slot, None, entry.department);
         self.statuses.shift(slot, None, entry.employment_status);
+        let domain = row::domain(&projection.text).and_then(|domain| self.domains.intern_below(DOMAINS_MAX, domain));
+        self.domains.shift(slot, None, domain);
         slot
     }
 
@@ -199,6 +208,11 @@ impl Index {
         }
         self.departments.shift(slot, old.entry.department, entry.department);
         self.statuses.shift(slot, old.entry.employment_status, entry.employment_status);
+        if old.text != new.text {
+            let mut domain = |text| row::domain(text).and_then(|domain| self.domains.intern_below(DOMAINS_MAX, domain));
+            let (from, to) = (domain(old.text), domain(new.text));
+            self.domains.shift(slot, from, to);
+        }
         self.table.set(slot, &new);
         moved().for_each(|order| self.enter(order, slot, &new));
     }

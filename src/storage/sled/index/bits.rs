@@ -1,7 +1,5 @@
 //! A set of slots as one bit each: a million users are 122 KiB, which two sets cross in some microseconds.
 
-use roaring::RoaringBitmap;
-
 /// Slots that share a word of bits.
 pub(super) const WORD_SLOTS: u32 = u64::BITS;
 
@@ -10,21 +8,6 @@ pub(super) const WORD_SLOTS: u32 = u64::BITS;
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {
-    /// The slots of a posting list.
-    pub(super) fn of(slots: &RoaringBitmap) -> Self {
-        let mut bits = Self(vec![0; slots.max().map_or(0, |last| last / WORD_SLOTS + 1) as usize]);
-        let (mut at, mut word) = (0, 0);
-        for slot in slots {
-            if slot / WORD_SLOTS != at {
-                bits.write(at, word);
-                (at, word) = (slot / WORD_SLOTS, 0);
-            }
-            word |= 1 << (slot % WORD_SLOTS);
-        }
-        bits.write(at, word);
-        bits
-    }
-
     /// Whether a slot is in it.
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.0.get((slot / WORD_SLOTS) as usize).is_some_and(|word| word >> (slot % WORD_SLOTS) & 1 == 1)
@@ -79,20 +62,14 @@ impl Bits {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The words of bits, those of the first slots first.
-    pub(super) fn words(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().copied()
+    /// The bits of the slots from 64 times `at` on.
+    pub(super) fn word(&self, at: usize) -> u64 {
+        self.0.get(at).copied().unwrap_or_default()
     }
 
     /// The slots, upwards.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         self.0.iter().zip((0..).step_by(WORD_SLOTS as usize)).flat_map(|(word, first)| slots_of(*word, first))
-    }
-
-    fn write(&mut self, at: u32, word: u64) {
-        if let Some(place) = self.0.get_mut(at as usize) {
-            *place = word;
-        }
     }
 }
 
@@ -111,7 +88,8 @@ impl FromIterator<u32> for Bits {
     }
 }
 
-fn slots_of(word: u64, first: u32) -> impl Iterator<Item = u32> {
+/// The slots of a word that begins with the slot `first`.
+pub(super) fn slots_of(word: u64, first: u32) -> impl Iterator<Item = u32> {
     let rests = std::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)));
     rests.take_while(|rest| *rest != 0).map(move |rest| first + rest.trailing_zeros())
 }

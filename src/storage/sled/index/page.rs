@@ -31,7 +31,10 @@ impl Index {
     pub(in crate::storage::sled) fn search(&self, listing: &Listing) -> Option<Search> {
         let finder = finder(listing.search.as_ref()?);
         let is_wide = self.told(listing).is_none_or(|told| self.is_wide(&told));
-        is_wide.then(|| self.recent.search(&self.table.texts, finder))
+        is_wide.then(|| {
+            let marked = self.domains.of_any(|domain| finder.find(domain.as_bytes()).is_some());
+            self.recent.search(&self.table.texts, finder, marked)
+        })
     }
 
     /// The page as of now, given what a search found at an earlier time: only what changed since is searched again.
@@ -73,13 +76,14 @@ impl Index {
 
     /// Who matches by what postings and standings tell; `None` where these are not asked.
     fn told(&self, listing: &Listing) -> Option<Bits> {
-        let department = listing.department.as_ref().map(|text| self.departments.get(text));
-        let employment_status = listing.employment_status.as_ref().map(|text| self.statuses.get(text));
+        let department = listing.department.as_ref().map(|text| self.departments.of(text));
+        let employment_status = listing.employment_status.as_ref().map(|text| self.statuses.of(text));
         let words = match (department, employment_status) {
-            (None, None) => None,
-            (Some(Some(list)), None) | (None, Some(Some(list))) => Some(Bits::of(list)),
-            (Some(Some(one)), Some(Some(other))) => Some(Bits::of(&(one & other))),
-            _ => Some(Bits::default()),
+            (Some(mut one), Some(other)) => {
+                one.cross(&other);
+                Some(one)
+            }
+            (one, other) => one.or(other),
         };
         let standings = &self.table.standings;
         let Some(active) = listing.active else { return words };

@@ -61,6 +61,13 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(end).unwrap_or((text, &[]))
 }
 
+/// The domain of a text's e-mail, its at sign included.
+pub(super) fn domain(text: &[u8]) -> Option<&str> {
+    let email = split(text).1;
+    let at = memchr::memrchr(b'@', email)?;
+    str::from_utf8(email.get(at..)?).ok()
+}
+
 /// The orders that the index keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {

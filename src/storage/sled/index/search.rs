@@ -16,6 +16,8 @@ const RECENT_MAX: usize = 8;
 pub(in crate::storage::sled) struct Search {
     texts: Texts,
     finder: Finder<'static>,
+    /// Who matches without being looked at.
+    marked: Bits,
     earlier: Option<Arc<Scan>>,
 }
 
@@ -25,7 +27,7 @@ pub(in crate::storage::sled) struct Searched(Arc<Scan>);
 impl Search {
     /// Runs it: at a million users some milliseconds, unless it was run shortly before.
     pub(in crate::storage::sled) fn run(self) -> Searched {
-        Searched(Arc::new(self.texts.scan(&self.finder, self.earlier.as_deref())))
+        Searched(Arc::new(self.texts.scan(&self.finder, &self.marked, self.earlier.as_deref())))
     }
 }
 
@@ -45,15 +47,15 @@ impl Run {
 }
 
 impl Recent {
-    /// A search through texts, which goes by what it found before.
-    pub(super) fn search(&self, texts: &Texts, finder: Finder<'static>) -> Search {
+    /// A search through texts, which goes by what it found before, and by who is known to match.
+    pub(super) fn search(&self, texts: &Texts, finder: Finder<'static>, marked: Bits) -> Search {
         let earlier = self.0.lock().iter().find(|run| run.is_of(&finder)).map(|run| Arc::clone(&run.scan));
-        Search { texts: texts.clone(), finder, earlier }
+        Search { texts: texts.clone(), finder, marked, earlier }
     }
 
     /// What a search finds in texts now; only what changed since it was run is looked at.
     pub(super) fn found(&self, texts: &Texts, finder: &Finder<'_>, searched: Option<&Searched>) -> Bits {
-        let scan = Arc::new(texts.scan(finder, searched.map(|searched| searched.0.as_ref())));
+        let scan = Arc::new(texts.scan(finder, &Bits::default(), searched.map(|searched| searched.0.as_ref())));
         let found = scan.found.clone();
         let mut recent = self.0.lock();
         recent.retain(|run| !run.is_of(finder));

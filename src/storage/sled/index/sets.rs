@@ -1,9 +1,9 @@
 //! Users by what filters ask: how they stand, and the texts that many of them share.
 
 use hashbrown::HashMap;
-use roaring::RoaringBitmap;
 
 use super::bits::Bits;
+use super::posting::Posting;
 use super::projection::Standing;
 use super::row::Word;
 use crate::storage::Counts;
@@ -77,7 +77,7 @@ impl Standings {
 #[derive(Default)]
 pub(super) struct Postings {
     words: HashMap<Box<str>, Word>,
-    lists: Vec<RoaringBitmap>,
+    lists: Vec<Posting>,
 }
 
 impl Postings {
@@ -86,10 +86,15 @@ impl Postings {
         if let Some(word) = self.words.get(text) {
             return Some(*word);
         }
-        self.lists.push(RoaringBitmap::new());
+        self.lists.push(Posting::default());
         let word = Word::new(u32::try_from(self.lists.len()).ok()?)?;
         self.words.insert(text.into(), word);
         Some(word)
+    }
+
+    /// The number of a text, given now only while there are fewer than `max`.
+    pub(super) fn intern_below(&mut self, max: usize, text: &str) -> Option<Word> {
+        if self.lists.len() < max { self.intern(text) } else { self.words.get(text).copied() }
     }
 
     /// Moves a user from one text to another.
@@ -105,13 +110,24 @@ impl Postings {
         }
     }
 
-    /// The users with a text, if anyone ever had it.
-    pub(super) fn get(&self, text: &str) -> Option<&RoaringBitmap> {
-        let word = self.words.get(text)?;
+    /// The users with a text.
+    pub(super) fn of(&self, text: &str) -> Bits {
+        self.words.get(text).and_then(|word| self.list(*word)).map(Posting::bits).unwrap_or_default()
+    }
+
+    /// The users with any text that holds up.
+    pub(super) fn of_any(&self, holds_up: impl Fn(&str) -> bool) -> Bits {
+        let lists = self.words.iter().filter(|(text, _)| holds_up(text)).filter_map(|(_, word)| self.list(*word));
+        let mut all = Bits::default();
+        lists.for_each(|list| list.enter(&mut all));
+        all
+    }
+
+    fn list(&self, word: Word) -> Option<&Posting> {
         self.lists.get((word.get() as usize).checked_sub(1)?)
     }
 
-    fn list_mut(&mut self, word: Word) -> Option<&mut RoaringBitmap> {
+    fn list_mut(&mut self, word: Word) -> Option<&mut Posting> {
         self.lists.get_mut((word.get() as usize).checked_sub(1)?)
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use super::bits::{Bits, WORD_SLOTS};
+use super::bits::{self, Bits, WORD_SLOTS};
 
 /// Slots of a block: what a scan finds in it is one word of bits.
 const BLOCK_SLOTS: usize = WORD_SLOTS as usize;
+/// Not more strings of a block than this are looked at one by one.
+const OPEN_FEW: u32 = 16;
 
 #[derive(Clone)]
 struct Block {
@@ -54,22 +56,19 @@ impl Texts {
         }
     }
 
-    /// Looks through all strings; where an `earlier` scan for the same is given, only through what changed since.
-    pub(super) fn scan(&self, finder: &Finder<'_>, earlier: Option<&Scan>) -> Scan {
-        let known = earlier.into_iter().flat_map(|scan| scan.versions.iter().zip(scan.found.words()));
-        let known = known.map(Some).chain(std::iter::repeat(None));
-        let look = |(block, known): (&Arc<Block>, Option<(&u64, u64)>)| match known {
-            Some((version, word)) if *version == block.version => word,
-            _ => block.scan(finder),
-        };
+    /// Looks through all strings but the `marked` ones, which contain what is sought; where an `earlier` scan for the same is given,
+    /// only through what changed since.
+    pub(super) fn scan(&self, finder: &Finder<'_>, marked: &Bits, earlier: Option<&Scan>) -> Scan {
+        let known = |place, version| earlier.filter(|scan| scan.versions.get(place) == Some(&version)).map(|scan| scan.found.word(place));
+        let look =
+            |(place, block): (usize, &Arc<Block>)| known(place, block.version).unwrap_or_else(|| block.scan(finder, marked.word(place)));
         let versions = self.blocks.iter().map(|block| block.version).collect();
-        Scan { found: self.blocks.iter().zip(known).map(look).collect(), versions }
+        Scan { found: self.blocks.iter().enumerate().map(look).collect(), versions }
     }
 
     /// Whether the string of a slot contains what is sought.
     pub(super) fn has(&self, slot: u32, finder: &Finder<'_>) -> bool {
-        let text = self.get(slot);
-        !text.is_empty() && finder.find(text).is_some()
+        contains(self.get(slot), finder)
     }
 }
 
@@ -91,9 +90,18 @@ impl Block {
         }
     }
 
-    /// The places whose strings contain what is sought, as bits. After a hit the scan goes on behind that string. An empty string
-    /// contains nothing.
-    fn scan(&self, finder: &Finder<'_>) -> u64 {
+    /// The places whose strings contain what is sought, as bits.
+    fn scan(&self, finder: &Finder<'_>, marked: u64) -> u64 {
+        if (!marked).count_ones() > OPEN_FEW {
+            return marked | self.scan_all(finder);
+        }
+        let text = |place| self.bytes.get(self.range(place)).unwrap_or_default();
+        let found = bits::slots_of(!marked, 0).filter(|place| contains(text(*place as usize), finder));
+        found.fold(marked, |word, place| word | 1 << place)
+    }
+
+    /// After a hit the scan goes on behind that string.
+    fn scan_all(&self, finder: &Finder<'_>) -> u64 {
         let (mut word, mut place, mut from) = (0, 0, 0);
         while let Some(at) = self.bytes.get(from..).and_then(|rest| finder.find(rest)) {
             let at = from + at;
@@ -105,6 +113,11 @@ impl Block {
         }
         word
     }
+}
+
+/// An empty string contains nothing.
+fn contains(text: &[u8], finder: &Finder<'_>) -> bool {
+    !text.is_empty() && finder.find(text).is_some()
 }
 
 const fn place_of(slot: u32) -> (usize, usize) {

@@ -80,6 +80,9 @@ fn thousands_of_users_keep_their_order_while_all_of_them_move() {
             let mut record = some_record().new_tree(&mut random).unwrap().current();
             let row = record.listing.as_mut().unwrap();
             row.fields.insert("updated_at".to_owned(), json!(at(round * 2_000 + number).to_string()));
+            if number % 10 != 3 {
+                row.fields.insert("email".to_owned(), json!(format!("{}@Corp.example", number % 17)));
+            }
             if number % 300 == 7 {
                 row.fields.insert("department".to_owned(), json!("Rare"));
             }
@@ -92,8 +95,10 @@ fn thousands_of_users_keep_their_order_while_all_of_them_move() {
                     let plain = Listing { offset, sort_by, ascending, include_deleted, updated_after, ..Listing::default() };
                     let rare = Listing { department: Some("Rare".to_owned()), ..plain.clone() };
                     let searched = Listing { search: Some("b".to_owned()), ..rare.clone() };
+                    let by_domain = Listing { search: Some("corp".to_owned()), ..plain.clone() };
+                    let wide = Listing { search: Some(format!("{}@cORP", offset % 17)), ..plain.clone() };
                     let active = Listing { active: Some(offset > 100), employment_status: Some("X".to_owned()), ..plain.clone() };
-                    for listing in [plain, rare, searched, active] {
+                    for listing in [plain, rare, searched, by_domain, wide, active] {
                         assert_eq!(owned(index.page(&listing)), model.page(&listing), "{listing:?}");
                     }
                 }
