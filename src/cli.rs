@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod compact;
 pub mod demo;
 mod ops;
 pub mod restore;
@@ -41,6 +42,8 @@ enum Command {
     Send(send::Args),
     /// Copy the whole store of a running service into a folder.
     Backup(backup::Args),
+    /// Have a running service write its store anew in as little room as it takes.
+    Compact(compact::Args),
     /// Make a store of a backup.
     Restore(restore::Args),
 }
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Simulate(args) => actix_web::rt::System::new().block_on(simulate::run(args)).map_err(Failure::from),
         Command::Send(args) => actix_web::rt::System::new().block_on(send::run(args)).map_err(Failure::from),
         Command::Backup(args) => backup::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
+        Command::Compact(args) => compact::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Restore(args) => restore::run(&args, &mut std::io::stdout().lock()),
         Command::Check(args) => check::run(&args.files, &mut std::io::stdout().lock()).map_err(Failure::from),
     };

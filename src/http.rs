@@ -4,6 +4,7 @@ mod access;
 mod backup;
 mod body;
 mod changes;
+pub mod compaction;
 mod deliveries;
 mod explain;
 mod gaps;

@@ -10,7 +10,7 @@
 //!                      │
 //!      http ───────────┤─────── simulator   faces: webhooks, mirror, feed, operations  │  a believable upstream
 //!                      │
-//!                   service                 actors: receiver, writer, reconciler
+//!                   service                 actors: receiver, writer, reconciler, compactor
 //!                   ┌──┴───┐
 //!               storage  upstream           edges: what remembers  │  what speaks their protocols
 //!                   └──┬───┘
@@ -43,6 +43,8 @@
 //! - Where there is an upstream, only a read brings a deleted user back; and no poll deletes a user who is held as alive.
 //! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts.
 //! - A pass moves its cursor in the commit that holds its last rows, and only if they add up to what upstream counts.
+//! - A commit is in the journal before anyone sees it. Where its rows stand, there or in the tree, and in which file of the tree, nobody
+//!   outside [`storage`] can tell; the service compacts that file by itself ([`service::compactor`]).
 //! - A backup is the store as of one commit. What was cut or damaged is never restored, and what is restored is whole or nothing.
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
 //! - No personal data and no secret is in a log line, an error or a metric.
@@ -54,7 +56,8 @@
 //! 3. The [`service::writer::Writer`] takes what waits in its queue, up to 64 deliveries, as one [`service::group::Group`].
 //!    A repeated event id ends here. For each other one it loads the user's [`directory::Record`] and asks
 //!    [`directory::decide`] what becomes of it: fields, gaps, and the difference that the feed will tell.
-//! 4. [`storage::Store::commit`] makes the group durable in one step; the watermark moves, the feed's readers wake, and
+//! 4. [`storage::Store::commit`] makes the group durable in one step, as one frame of the store's journal, whose rows settle in its
+//!    tree later; the watermark moves, the feed's readers wake, and
 //!    every delivery of the group is answered. If it cannot, all of them get 503, and once the store is mended
 //!    ([`storage::Store::mend`]) the group has happened as a whole or not at all.
 //!

@@ -1,5 +1,6 @@
 //! The actors and what the faces may ask of them: receiver, writer, reconciler, feed.
 
+pub mod compactor;
 pub mod group;
 pub mod job;
 pub mod receiver;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Circumstances, EventKind, Outcome, Reason, Timestamp, gap};
-use crate::storage::{Endpoint, Mode, Reconciliation, RunState, Store};
+use crate::storage::{self, Compaction, Endpoint, Mode, Reconciliation, RunState, Store};
 use crate::telemetry::Metrics;
 
 use job::{Job, Repair, Repaired, SourceEvidence};
@@ -85,7 +86,7 @@ pub enum Error {
     Refused(#[from] Refusal),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] crate::storage::Error),
+    Store(#[from] storage::Error),
 }
 
 /// What `/api/v1/sources` tells of one source.
@@ -199,6 +200,14 @@ impl Service {
         let jobs = self.jobs.load_full().ok_or(Refusal::Unavailable)?;
         jobs.send(Job::Repair(Box::new(repair))).await.map_err(|_| Refusal::Unavailable)?;
         answer.await.map_err(|_| Refusal::Unavailable)?
+    }
+
+    /// Writes the store anew in as little room as it takes, unless the service ends meanwhile. Blocks, for a minute perhaps.
+    ///
+    /// # Errors
+    /// As [`Store::compact`].
+    pub fn compact(&self) -> Result<Compaction, storage::Error> {
+        compactor::compact(&self.store, &self.metrics, &|| !self.is_draining())
     }
 
     /// Moves a user to the front of the background lookups; forgets it when the queue is full.

@@ -66,10 +66,14 @@ pub enum Error {
     },
 }
 
-/// Files that are longer than what they hold by this factor are written anew.
-const WASTE_TIMES: u64 = 4;
-/// Smaller files are not worth it.
-const WASTE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// How well the engine's file is filled, in bytes. What is still in the journal is in neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// The file's own.
+    pub file: u64,
+    /// What it holds, keys and values.
+    pub content: u64,
+}
 
 /// What a compaction did, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,22 +130,28 @@ impl Store {
         engine!(self, store => store.mend())
     }
 
-    /// Writes what is stored into new files and gives the room of the old ones back; commits and reads go on meanwhile.
+    /// Writes what is stored into a new file and gives the room of the old one back; commits and reads go on meanwhile. Asks now and
+    /// then whether it is still `wanted`.
     ///
     /// # Errors
-    /// [`Error::Busy`] while someone holds a snapshot; [`Error::Unavailable`]; the store is as before then.
-    pub fn compact(&self) -> Result<Compaction, Error> {
-        engine!(self, store => store.compact())
+    /// [`Error::Busy`] while someone holds a snapshot; [`Error::Unavailable`], also when it was no longer wanted. The store is as before then.
+    pub fn compact(&self, wanted: &dyn Fn() -> bool) -> Result<Compaction, Error> {
+        engine!(self, store => store.compact(wanted))
     }
 
-    /// Whether compaction would give most of the room back: looks at everything that is stored.
+    /// Bytes of the file that a compaction would write anew; cheap.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        engine!(self, store => store.tree_file_bytes())
+    }
+
+    /// How well that file is filled: looks at everything in it, as long as that is `wanted`.
     ///
     /// # Errors
-    /// As [`Store::record`].
-    pub fn is_wasteful(&self) -> Result<bool, Error> {
-        let files = engine!(self, store => store.tree_file_bytes());
-        let content = || engine!(self, store => store.content_bytes());
-        Ok(files >= WASTE_BYTES_MIN && files > content()?.saturating_mul(WASTE_TIMES))
+    /// As [`Store::record`]; [`Error::Unavailable`] when it was no longer wanted.
+    pub fn fill(&self, wanted: &dyn Fn() -> bool) -> Result<Fill, Error> {
+        let content = engine!(self, store => store.content_bytes(wanted))?;
+        Ok(Fill { file: self.file_bytes(), content })
     }
 
     /// All rows as of one durable commit, while others commit.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 use crate::upstream::mangoapps::client::tls;
@@ -13,6 +13,8 @@ use crate::upstream::mangoapps::client::tls;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Nothing at all came for so long: the service is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// The same for what is answered only when it is done.
+const WORK_MAX: Duration = Duration::from_secs(60 * 60);
 /// More of an error is not read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -33,8 +35,20 @@ impl Ops {
     /// # Errors
     /// Nobody answers, or the answer is an error; in a sentence that says what to do.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        self.send(Method::GET, path, SILENCE_MAX).await
+    }
+
+    /// Has a path, `/api/v1/…`, do its work, and waits until it is done.
+    ///
+    /// # Errors
+    /// As [`Ops::get`].
+    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Response> {
+        self.send(Method::POST, path, WORK_MAX).await
+    }
+
+    async fn send(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let mut request = client()?.get(url);
+        let mut request = client(patience)?.request(method, url);
         if let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -56,9 +70,9 @@ impl Ops {
     }
 }
 
-fn client() -> anyhow::Result<Client> {
+fn client(patience: Duration) -> anyhow::Result<Client> {
     let builder = Client::builder().tls_backend_preconfigured(tls().map_err(anyhow::Error::msg)?).redirect(Policy::none()).no_proxy();
-    builder.connect_timeout(CONNECT_WITHIN).read_timeout(SILENCE_MAX).build().context("the HTTP client cannot be set up")
+    builder.connect_timeout(CONNECT_WITHIN).read_timeout(patience).build().context("the HTTP client cannot be set up")
 }
 
 async fn beginning(mut response: Response) -> Vec<u8> {

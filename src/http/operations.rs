@@ -8,7 +8,9 @@ use actix_web::dev::Server;
 use actix_web::web::{ServiceConfig, resource, scope};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder, middleware, web};
 
-use super::{Problem, access, backup, changes, deliveries, explain, gaps, health, mirror, problem, reconciliations, sources, stream};
+use super::{
+    Problem, access, backup, changes, compaction, deliveries, explain, gaps, health, mirror, problem, reconciliations, sources, stream,
+};
 use crate::service::Service;
 
 /// Open connections for each worker, streams and long polls included.
@@ -72,6 +74,7 @@ fn operations(config: &mut ServiceConfig) {
         .service(get("/changes", changes::list))
         .service(get("/changes/stream", stream::open))
         .service(get("/backup", backup::take))
+        .service(post("/compaction", compaction::run))
         .service(get("/sources", sources::list))
         .service(get("/gaps", gaps::list))
         .service(get("/deliveries", deliveries::list))

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::compactor::Compactor;
 use super::group::Surroundings;
 use super::job::{Job, SourceEvidence};
 use super::reconciler::{Means, Reconciler};
@@ -64,7 +65,9 @@ impl Running {
         let jobs = ArcSwapOption::from_pointee(jobs);
         let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs, watermark, draining, writing });
         service.restore().await.map_err(|error| error.to_string())?;
-        let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service)))];
+        let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
+        let compactor = compactor.run(service.draining.subscribe());
+        let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
         for (name, receiver) in asked {
             if let Some(reconciler) = service.reconciler(&name, receiver, sender.clone())? {
                 tasks.push(tokio::spawn(reconciler.run()));

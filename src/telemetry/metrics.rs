@@ -23,6 +23,8 @@ const REFUSALS: [&str; 6] =
 const CAUSES: [&str; 2] = ["delivery", "reconciliation"];
 /// Ends of reconciliations.
 const RESULTS: [RunState; 3] = [RunState::Done, RunState::Failed, RunState::Cancelled];
+/// Ends of compactions.
+const COMPACTIONS: [&str; 2] = ["done", "failed"];
 /// Seconds, from half a millisecond to the longest that a delivery may wait and a little more.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Deliveries in one commit; the writer takes at most 64.
@@ -110,6 +112,8 @@ pub struct Metrics {
     store_reopened: Counter,
     backups: Total<ByEnd>,
     last_backup: Seconds,
+    compactions: Total<ByEnd>,
+    content_bytes: Gauge,
 }
 
 impl Metrics {
@@ -139,11 +143,13 @@ impl Metrics {
             store_reopened: Counter::default(),
             backups: Family::default(),
             last_backup: Seconds::default(),
+            compactions: Family::default(),
+            content_bytes: Gauge::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
         metrics.register_state();
-        metrics.register_backups();
+        metrics.register_copies();
         for source in &metrics.sources {
             metrics.start_at_zero(source);
         }
@@ -203,15 +209,24 @@ impl Metrics {
         registry.register("rollcall_build_info", "The running version; always 1", build);
     }
 
-    fn register_backups(&mut self) {
+    fn register_copies(&mut self) {
         self.registry.register("rollcall_backups", "Backups that ended, by result", self.backups.clone());
         self.registry.register(
             "rollcall_last_backup_timestamp_seconds",
             "When the last whole backup was handed over, 0 when none was since the start",
             self.last_backup.clone(),
         );
+        self.registry.register("rollcall_compactions", "Compactions of the store that ended, by result", self.compactions.clone());
+        self.registry.register(
+            "rollcall_store_content_bytes",
+            "What the store's database file held when that was last measured, 0 before",
+            self.content_bytes.clone(),
+        );
         for result in Backup::ALL.map(Backup::name) {
             drop(self.backups.get_or_create(&ByEnd { result }));
+        }
+        for result in COMPACTIONS {
+            drop(self.compactions.get_or_create(&ByEnd { result }));
         }
     }
 
@@ -272,6 +287,17 @@ impl Metrics {
         if ended == Backup::Done {
             self.last_backup.set(now.since(Timestamp::from_millis(0)).as_secs_f64());
         }
+    }
+
+    /// A compaction ended.
+    pub fn compacted(&self, done: bool) {
+        let [well, failed] = COMPACTIONS;
+        self.compactions.get_or_create(&ByEnd { result: if done { well } else { failed } }).inc();
+    }
+
+    /// The store's file holds so many bytes.
+    pub fn set_content(&self, bytes: u64) {
+        self.content_bytes.set(signed(bytes));
     }
 
     /// A gap was shown.

@@ -74,6 +74,11 @@ pub(crate) fn try_post(url: &str, body: &[u8]) -> Option<Answer> {
     try_answered(client().post(url).header("X-MangoApps-Signature", sign(body)).body(body.to_vec()))
 }
 
+/// Asks an address to do something; `None` when there is no whole answer.
+pub(crate) fn try_ask(url: &str) -> Option<Answer> {
+    try_answered(client().post(url))
+}
+
 fn client() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         let _within = RUNTIME.enter();

@@ -37,7 +37,7 @@ fn restore(folder: &Path, file: &str) -> Output {
 
 /// What a command told that did what was asked: one line.
 #[track_caller]
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     let told = text(&output.stdout);
     assert!(output.status.success() && told.lines().count() == 1, "{output:?}");
     told
@@ -45,7 +45,7 @@ fn done(output: &Output) -> String {
 
 /// What a command told that failed: one line, with this in it.
 #[track_caller]
-fn refused(output: &Output, words: &str) {
+pub(crate) fn refused(output: &Output, words: &str) {
     let told = text(&output.stderr);
     assert_eq!((output.status.code(), told.lines().count(), output.stdout.len()), (Some(1), 1, 0), "{output:?}");
     assert!(told.contains(words), "{told}");
@@ -94,7 +94,7 @@ fn feed(ops: &str) -> Vec<Value> {
 }
 
 /// Delivers from several threads while `work` goes on; every delivery that was answered 200, by its number.
-fn under_load(url: &str, from: usize, work: impl FnOnce(&Mutex<Vec<usize>>)) {
+pub(crate) fn under_load(url: &str, from: usize, work: impl FnOnce(&Mutex<Vec<usize>>)) {
     let (next, over, answered) = (AtomicUsize::new(from), AtomicBool::new(false), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..SENDERS {

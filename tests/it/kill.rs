@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 
 use self::ledger::{Ledger, kept_from};
 pub(crate) use self::ledger::{body, check};
+use crate::answers;
 use crate::house::{PATIENCE, until};
 use crate::program::{Program, pause, rollcall, settings, told};
 
@@ -38,10 +39,12 @@ enum Scene {
     StartUp,
     /// While it forgets what is old.
     Expiry,
+    /// While it compacts its store and takes deliveries from several senders.
+    Compaction,
 }
 
 impl Scene {
-    const ALL: [Self; 3] = [Self::Load, Self::StartUp, Self::Expiry];
+    const ALL: [Self; 4] = [Self::Load, Self::StartUp, Self::Expiry, Self::Compaction];
 
     /// As the tests' names end.
     fn name(self) -> &'static str {
@@ -49,19 +52,20 @@ impl Scene {
             Self::Load => "kill_9_under_load",
             Self::StartUp => "kill_9_in_start_up",
             Self::Expiry => "kill_9_in_expiry",
+            Self::Compaction => "kill_9_in_compaction",
         }
     }
 
     fn settings(self) -> &'static str {
         match self {
-            Self::Load | Self::StartUp => "",
+            Self::Load | Self::StartUp | Self::Compaction => "",
             Self::Expiry => "store.remember_deliveries = \"1s\"\nstore.remember_changes = \"1s\"",
         }
     }
 
     fn keep(self) -> Option<Duration> {
         match self {
-            Self::Load | Self::StartUp => None,
+            Self::Load | Self::StartUp | Self::Compaction => None,
             Self::Expiry => Some(KEEP),
         }
     }
@@ -78,13 +82,16 @@ struct Chain {
     start: Duration,
     /// In [`Scene::Expiry`]: the answers after which a service begins to forget.
     forgets_after: Option<usize>,
+    /// In [`Scene::Compaction`]: how long the last one took that came to its end, and how many did not.
+    compaction: Option<Duration>,
+    cut: usize,
 }
 
 impl Chain {
     fn new(scene: Scene, seed: u64, folder: &Path) -> Self {
         let file = settings(folder, &format!("log.level = \"info\"\n{}", scene.settings()));
         let (luck, ledger) = (SmallRng::seed_from_u64(seed), Ledger::new(scene.keep()));
-        Self { scene, file, luck, ledger, kills: 0, start: Duration::from_millis(200), forgets_after: None }
+        Self { scene, file, luck, ledger, kills: 0, start: Duration::from_millis(200), forgets_after: None, compaction: None, cut: 0 }
     }
 
     fn command(&self) -> Command {
@@ -127,6 +134,7 @@ impl Chain {
                 }
                 None => self.learn_when_it_forgets(),
             },
+            Scene::Compaction => self.kill_in_compaction(),
         }
     }
 
@@ -142,7 +150,7 @@ impl Chain {
     }
 
     /// Sends from several senders at once until the service is gone, which `end` sees to: it is called when so many deliveries are answered.
-    fn under_load(&self, webhooks: &str, (senders, enough): (usize, usize), end: impl FnOnce()) {
+    fn under_load<T>(&self, webhooks: &str, (senders, enough): (usize, usize), end: impl FnOnce() -> T) -> T {
         let (reached, heard) = channel();
         std::thread::scope(|scope| {
             for _ in 0..senders {
@@ -158,8 +166,8 @@ impl Chain {
             }
             drop(reached);
             heard.recv_timeout(PATIENCE).expect("enough answers");
-            end();
-        });
+            end()
+        })
     }
 
     /// Kills a service at any moment from its first on: before it says that it is ready, or just then.
@@ -174,6 +182,34 @@ impl Chain {
             program.kill();
         }
         self.kills += 1;
+    }
+
+    /// Kills a service at any moment of a compaction, or just behind it; the first one may come to its end.
+    fn kill_in_compaction(&mut self) {
+        let (mut program, [webhooks, ops]) = self.serve();
+        let (enough, share) = (self.luck.random_range(1..60), self.luck.random_range(0.0..1.4));
+        let late = self.compaction.map(|took| took.mul_f64(share));
+        let took = self.under_load(&webhooks, (SENDERS, enough), || {
+            let began = Instant::now();
+            std::thread::scope(|scope| {
+                let compacted =
+                    scope.spawn(|| answers::try_ask(&format!("{ops}/api/v1/compaction")).map(|answer| (answer, began.elapsed())));
+                match late {
+                    Some(late) => pause(late),
+                    None => until("a compaction", || compacted.is_finished().then_some(())),
+                }
+                program.kill();
+                compacted.join().unwrap()
+            })
+        });
+        self.kills += 1;
+        match took {
+            Some((answer, took)) => {
+                assert_eq!(answer.status, 200, "{}", answer.body);
+                self.compaction = Some(took);
+            }
+            None => self.cut += 1,
+        }
     }
 
     /// Counts how many answers it takes, with one sender, until a service that has something to forget forgets it.
@@ -199,6 +235,8 @@ impl Chain {
         if self.scene.keep().is_some() {
             assert!(kept_from(&at[1], 0, self.ledger.cursor()) > 0, "nothing was ever forgotten");
         }
+        let several = matches!(self.scene, Scene::Compaction) && self.kills > 10;
+        assert!(!several || self.cut > self.kills / 4, "only {} compactions were cut short", self.cut);
     }
 }
 
@@ -241,4 +279,9 @@ fn nothing_answered_is_lost_doubled_or_torn_by_kill_9_in_start_up() {
 #[test]
 fn nothing_is_lost_before_its_time_by_kill_9_in_expiry() {
     kill(Scene::Expiry);
+}
+
+#[test]
+fn nothing_answered_is_lost_doubled_or_torn_by_kill_9_in_compaction() {
+    kill(Scene::Compaction);
 }

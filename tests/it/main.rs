@@ -11,6 +11,7 @@
 mod answers;
 mod backup;
 mod clients;
+mod compaction;
 mod configuration;
 mod deliveries;
 mod demo;

@@ -7,6 +7,7 @@
 use std::fs;
 use std::fs::File;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::copy::{STEP_BYTES, Turn};
@@ -21,9 +22,9 @@ const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 impl Sled {
     /// Bytes of all that the tree holds, in keys and values.
-    pub(in crate::storage) fn content_bytes(&self) -> Result<u64, Error> {
+    pub(in crate::storage) fn content_bytes(&self, wanted: &dyn Fn() -> bool) -> Result<u64, Error> {
         let mut bytes = 0;
-        self.each_step(|rows| {
+        self.each_step(wanted, |rows| {
             bytes += rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
             Ok(())
         })?;
@@ -35,8 +36,8 @@ impl Sled {
         self.tree_bytes(&self.writer.lock())
     }
 
-    pub(in crate::storage) fn compact(&self) -> Result<Compaction, Error> {
-        let content = self.content_bytes()?;
+    pub(in crate::storage) fn compact(&self, wanted: &dyn Fn() -> bool) -> Result<Compaction, Error> {
+        let content = self.content_bytes(wanted)?;
         let (turn, tree, before) = {
             let mut writer = self.writer.lock();
             self.healthy()?;
@@ -48,7 +49,8 @@ impl Sled {
             return Err(Error::Unavailable { folder: self.folder.clone(), what });
         }
         let place = folder::tree_at(&self.folder, tree.saturating_add(1));
-        let moved = self.write_anew(&place).and_then(|(rows, file)| self.take_over((rows, file), &turn));
+        let wanted = || wanted() && !turn.is_cancelled();
+        let moved = self.write_anew(&place, &wanted).and_then(|(rows, file)| self.take_over((rows, file), &turn));
         drop(turn);
         let old = folder::tree_at(&self.folder, if moved.is_ok() { tree } else { tree.saturating_add(1) });
         // What stays is taken away at the next start.
@@ -57,13 +59,13 @@ impl Sled {
     }
 
     /// Copies every row of the tree, which stands still meanwhile, into a new one.
-    fn write_anew(&self, place: &std::path::Path) -> Result<(Rows, File), Error> {
+    fn write_anew(&self, place: &Path, wanted: &dyn Fn() -> bool) -> Result<(Rows, File), Error> {
         let unavailable = |error: std::io::Error| Error::Unavailable { folder: self.folder.clone(), what: error.to_string() };
         if place.exists() {
             fs::remove_dir_all(place).map_err(unavailable)?;
         }
         let tree = folder::make_tree(&self.folder, place)?;
-        self.each_step(|rows| {
+        self.each_step(wanted, |rows| {
             let mut writes = sled::Batch::default();
             rows.iter().for_each(|(key, value)| tree.insert(&mut writes, key, value));
             tree.apply(writes)?;
@@ -98,12 +100,19 @@ impl Sled {
         Ok(bytes)
     }
 
-    /// Hands over the tree's rows, upwards, a step at a time.
-    fn each_step(&self, mut each: impl FnMut(&[(sled::IVec, sled::IVec)]) -> Result<(), Error>) -> Result<(), Error> {
+    /// Hands over the tree's rows, upwards, a step at a time, as long as that is wanted.
+    fn each_step(
+        &self,
+        wanted: &dyn Fn() -> bool,
+        mut each: impl FnMut(&[(sled::IVec, sled::IVec)]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut from = Some(Bound::Unbounded);
         while let Some(begin) = from.take() {
             let (mut rows, mut bytes) = (Vec::new(), 0);
             let durable = self.durable.read();
+            if !wanted() {
+                return Err(durable.rows.unavailable("it was called off before it was done"));
+            }
             for row in durable.rows.scan((begin, Bound::Excluded(keys::behind_everything())), true) {
                 let (key, value) = row?;
                 bytes += key.len() + value.len();

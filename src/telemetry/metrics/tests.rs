@@ -29,6 +29,8 @@ fn every_counter_of_a_source_is_there_from_the_start() {
         r#"rollcall_changes_total{source="main",kind="restored",cause="reconciliation"} 0"#,
         r#"rollcall_backups_total{result="aborted"} 0"#,
         "rollcall_last_backup_timestamp_seconds 0.0",
+        r#"rollcall_compactions_total{result="done"} 0"#,
+        "rollcall_store_content_bytes 0",
         "rollcall_delivery_duration_seconds_count 0",
     ] {
         assert!(has(&text, line), "{line} is missing from\n{text}");
@@ -45,6 +47,8 @@ fn what_is_told_is_counted() {
     metrics.upstream_answered("main", Endpoint::Bulk, None);
     metrics.backed_up(Backup::Done, Timestamp::from_millis(2_500));
     metrics.backed_up(Backup::Failed, Timestamp::from_millis(3_000));
+    metrics.compacted(false);
+    metrics.set_content(1_024);
     let text = metrics.render(&snapshot);
     for line in [
         r#"rollcall_deliveries_total{source="main",event="user.updated",outcome="applied"} 1"#,
@@ -58,6 +62,8 @@ fn what_is_told_is_counted() {
         r#"rollcall_directory_users{source="main",state="inactive"} 2"#,
         r#"rollcall_upstream_budget_remaining{source="main",endpoint="bulk"} 99"#,
         r#"rollcall_backups_total{result="done"} 1"#,
+        r#"rollcall_compactions_total{result="failed"} 1"#,
+        "rollcall_store_content_bytes 1024",
         "rollcall_last_backup_timestamp_seconds 2.5",
         "rollcall_store_bytes 4096",
         "rollcall_store_free_bytes 8192",

@@ -29,7 +29,7 @@ fn a_compacted_store_holds_what_it_held_and_goes_on() {
         settle(&store);
     }
     let before = rows(&store);
-    let Compaction { content, after, .. } = store.compact().unwrap();
+    let Compaction { content, after, .. } = store.compact(&|| true).unwrap();
     assert!(content > 0 && after > content);
     assert!(rows(&store) == before, "a row is another");
     check(&store);
@@ -42,7 +42,7 @@ fn a_compacted_store_holds_what_it_held_and_goes_on() {
     let store = open(&folder);
     assert_eq!(store.numbers(), numbers);
     check(&store);
-    store.compact().unwrap();
+    store.compact(&|| true).unwrap();
     check(&store);
 }
 
@@ -64,7 +64,7 @@ fn commits_and_reads_go_on_while_it_is_compacted() {
             }
         });
         for _ in 0..6 {
-            store.compact().unwrap();
+            store.compact(&|| true).unwrap();
         }
         over.store(true, Ordering::SeqCst);
     });
@@ -80,13 +80,13 @@ fn a_store_that_is_opened_anew_meanwhile_tells_whoever_copies_it() {
     (0..200).for_each(|_| store.commit(&touching(store.numbers())).unwrap());
     let mut snapshot = store.snapshot().unwrap();
     assert!(snapshot.next().is_some_and(|row| row.is_ok()));
-    assert!(matches!(store.compact(), Err(Error::Busy)));
+    assert!(matches!(store.compact(&|| true), Err(Error::Busy)));
     *sled(&store).faults.plan.lock() = (0, 1);
     store.commit(&touching(store.numbers())).unwrap_err();
     super::healing::mend(&store);
     assert!(matches!(snapshot.last(), Some(Err(Error::Unavailable { .. }))));
     check(&store);
-    store.compact().unwrap();
+    store.compact(&|| true).unwrap();
     check(&store);
     drop(store);
     check(&open(&folder));
