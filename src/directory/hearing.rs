@@ -250,12 +250,12 @@ impl<'a> Hearing<'a> {
     /// `uncarried_change`: `changes` names what the snapshot lacks, and no later read carries it.
     fn shows_uncarried(&mut self) {
         let missing = |field: &&String| {
-            let carried = |shape: Shape, read: &Read| shape.carries(field) || read.fields.contains_key(*field);
+            let carried = |shape: Shape, read: &Read| shape.carries(field) || read.fields.contains_key(field);
             let told = [(Shape::Listing, &self.record.listing), (Shape::Detail, &self.record.detail)]
                 .into_iter()
                 .filter_map(|(shape, read)| read.as_ref().map(|read| (shape, read)))
                 .any(|(shape, read)| carried(shape, read) && covers(read, self.event, self.at));
-            !self.event.user.contains_key(*field) && !told
+            !self.event.user.contains_key(field) && !told
         };
         let need = self.event.changes.iter().filter(missing).map(|field| need_of(field)).max();
         if let Some(need) = need {
