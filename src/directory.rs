@@ -178,5 +178,5 @@ pub struct Verdict {
     /// Whether nothing known explains a difference: no open gap, no claim.
     unexplained: bool,
     /// The fields whose claims now say something else, where an event moved nothing of the view but these and its times.
-    moved: Option<Vec<String>>,
+    moved: Option<Vec<Name>>,
 }

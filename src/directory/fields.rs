@@ -20,7 +20,13 @@ pub type Fields = ByName<Value>;
 /// texts on each step; here documented names are numbers, and the entries stand side by side. The price is that an entry put in
 /// front moves those behind it: whoever has many puts them in at once ([`Extend`]), which sorts them once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ByName<V>(Vec<(Name, V)>);
+pub struct ByName<V> {
+    entries: Vec<(Name, V)>,
+    /// The documented names among them, by their bits: while there are no others, they tell where each stands.
+    documented: u32,
+    /// How many others there are.
+    others: usize,
+}
 
 /// How many entries are made room for at first: what a delivery's snapshot usually has.
 const ENTRIES_AT_FIRST: usize = 12;
@@ -29,37 +35,44 @@ impl<V> ByName<V> {
     /// Nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { entries: Vec::new(), documented: 0, others: 0 }
     }
 
     /// How many entries there are.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// Where an entry stands, or would stand.
     pub(super) fn place(&self, name: &Name) -> Result<usize, usize> {
-        self.0.binary_search_by(|(held, _)| held.cmp(name))
+        match name.bit() {
+            Some(bit) if self.others == 0 => {
+                let before = (self.documented & (bit - 1)).count_ones() as usize;
+                if self.documented & bit == 0 { Err(before) } else { Ok(before) }
+            }
+            _ => self.entries.binary_search_by(|(held, _)| held.cmp(name)),
+        }
     }
 
-    fn place_of_text(&self, name: &str) -> Result<usize, usize> {
+    fn place_of_text(&self, name: &str) -> Option<usize> {
         match Name::documented(name) {
-            Some(name) => self.place(&name),
-            None => self.0.binary_search_by(|(held, _)| held.as_str().cmp(name)),
+            Some(name) => self.place(&name).ok(),
+            None if self.others == 0 => None,
+            None => self.entries.binary_search_by(|(held, _)| held.as_str().cmp(name)).ok(),
         }
     }
 
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&V> {
-        self.place_of_text(name).ok().and_then(|place| self.at(place))
+        self.place_of_text(name).and_then(|place| self.at(place))
     }
 
     /// The value of a name, which is known as such: cheaper than by its text.
@@ -70,24 +83,24 @@ impl<V> ByName<V> {
 
     /// The value at a place.
     pub(super) fn at(&self, place: usize) -> Option<&V> {
-        self.0.get(place).map(|(_, value)| value)
+        self.entries.get(place).map(|(_, value)| value)
     }
 
     /// The value at a place, to be changed.
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut V> {
-        self.0.get_mut(place).map(|(_, value)| value)
+        self.entries.get_mut(place).map(|(_, value)| value)
     }
 
     /// The value of a name, to be changed.
     #[must_use]
     pub fn get_mut(&mut self, name: &str) -> Option<&mut V> {
-        self.place_of_text(name).ok().and_then(|place| self.at_mut(place))
+        self.place_of_text(name).and_then(|place| self.at_mut(place))
     }
 
     /// Whether there is a value of a name.
     #[must_use]
     pub fn contains_key(&self, name: &str) -> bool {
-        self.place_of_text(name).is_ok()
+        self.place_of_text(name).is_some()
     }
 
     /// Puts a value in; returns the one that it replaces.
@@ -96,7 +109,8 @@ impl<V> ByName<V> {
         match self.place(&name) {
             Ok(place) => self.at_mut(place).map(|held| std::mem::replace(held, value)),
             Err(place) => {
-                self.0.insert(place, (name, value));
+                self.note(&name);
+                self.entries.insert(place, (name, value));
                 None
             }
         }
@@ -104,42 +118,67 @@ impl<V> ByName<V> {
 
     /// Takes a value out.
     pub fn remove(&mut self, name: &str) -> Option<V> {
-        self.place_of_text(name).ok().map(|place| self.0.remove(place).1)
+        let (name, value) = self.place_of_text(name).map(|place| self.entries.remove(place))?;
+        match name.bit() {
+            Some(bit) => self.documented &= !bit,
+            None => self.others -= 1,
+        }
+        Some(value)
     }
 
     /// Keeps the entries for which `keeps` says so.
     pub fn retain(&mut self, mut keeps: impl FnMut(&Name, &mut V) -> bool) {
-        self.0.retain_mut(|(name, value)| keeps(name, value));
+        self.entries.retain_mut(|(name, value)| keeps(name, value));
+        self.count();
     }
 
     /// The entries, in the order of the names.
     pub fn iter(&self) -> Iter<'_, V> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.entries.iter().map(|(name, value)| (name, value))
     }
 
     /// The names, in order.
     pub fn keys(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter().map(|(name, _)| name)
+        self.entries.iter().map(|(name, _)| name)
     }
 
     /// The values, in the order of the names.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
+        self.entries.iter().map(|(_, value)| value)
+    }
+
+    /// Counts a name in.
+    const fn note(&mut self, name: &Name) {
+        match name.bit() {
+            Some(bit) => self.documented |= bit,
+            None => self.others += 1,
+        }
+    }
+
+    /// Counts all names anew.
+    fn count(&mut self) {
+        (self.documented, self.others) = (0, 0);
+        for (name, _) in &self.entries {
+            match name.bit() {
+                Some(bit) => self.documented |= bit,
+                None => self.others += 1,
+            }
+        }
     }
 
     /// Entries in any order become entries in order, of which the last of each name counts.
     fn settle(&mut self) {
-        if self.0.is_sorted_by(|(one, _), (next, _)| one < next) {
-            return;
+        if !self.entries.is_sorted_by(|(one, _), (next, _)| one < next) {
+            self.entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            self.entries.dedup_by(|(name, value), (kept, held)| {
+                let again = name == kept;
+                if again {
+                    std::mem::swap(value, held);
+                }
+                again
+            });
         }
-        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.0.dedup_by(|(name, value), (kept, held)| {
-            let again = name == kept;
-            if again {
-                std::mem::swap(value, held);
-            }
-            again
-        });
+        self.count();
     }
 }
 
@@ -160,7 +199,7 @@ impl<V> IntoIterator for ByName<V> {
     type IntoIter = std::vec::IntoIter<(Name, V)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.entries.into_iter()
     }
 }
 
@@ -172,7 +211,7 @@ impl<V> Default for ByName<V> {
 
 impl<N: Into<Name>, V> Extend<(N, V)> for ByName<V> {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, entries: I) {
-        self.0.extend(entries.into_iter().map(|(name, value)| (name.into(), value)));
+        self.entries.extend(entries.into_iter().map(|(name, value)| (name.into(), value)));
         self.settle();
     }
 }
@@ -224,9 +263,9 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for ByName<V> {
                 let mut all = ByName::new();
                 while let Some(entry) = map.next_entry()? {
                     if all.is_empty() {
-                        all.0.reserve_exact(ENTRIES_AT_FIRST);
+                        all.entries.reserve_exact(ENTRIES_AT_FIRST);
                     }
-                    all.0.push(entry);
+                    all.entries.push(entry);
                 }
                 all.settle();
                 Ok(all)

@@ -65,8 +65,10 @@ impl Name {
     pub const ACTIVE: Self = Self(Kind::Documented(0));
     /// `created_at`
     pub const CREATED_AT: Self = Self(Kind::Documented(2));
-    /// `full_name`
-    pub const FULL_NAME: Self = Self(Kind::Documented(11));
+    /// `locations`
+    pub const LOCATIONS: Self = Self(Kind::Documented(17));
+    /// `manager`
+    pub const MANAGER: Self = Self(Kind::Documented(18));
     /// `uid`
     pub const UID: Self = Self(Kind::Documented(27));
     /// `updated_at`
@@ -84,6 +86,14 @@ impl Name {
         match &self.0 {
             Kind::Documented(number) => DOCUMENTED.get(usize::from(*number)).copied().unwrap_or_default(),
             Kind::Other(text) => text,
+        }
+    }
+
+    /// A documented name's bit in a set of them, of which the lower ones are those of the names before it.
+    pub(super) const fn bit(&self) -> Option<u32> {
+        match self.0 {
+            Kind::Documented(number) => 1_u32.checked_shl(number as u32),
+            Kind::Other(_) => None,
         }
     }
 
@@ -208,8 +218,8 @@ mod tests {
 
     #[test]
     fn constants_are_the_names_they_are_called_by() {
-        let all = [Name::ACTIVE, Name::CREATED_AT, Name::FULL_NAME, Name::UID, Name::UPDATED_AT];
-        assert_eq!(all.map(|name| name.to_string()), ["active", "created_at", "full_name", "uid", "updated_at"]);
+        let all = [Name::ACTIVE, Name::CREATED_AT, Name::LOCATIONS, Name::MANAGER, Name::UID, Name::UPDATED_AT];
+        assert_eq!(all.map(|name| name.to_string()), ["active", "created_at", "locations", "manager", "uid", "updated_at"]);
     }
 
     fn text() -> impl Strategy<Value = String> {
