@@ -22,10 +22,34 @@ pub type Fields = ByName<Value>;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ByName<V> {
     entries: Vec<(Name, V)>,
-    /// The documented names among them, by their bits: while there are no others, they tell where each stands.
+    names: Names,
+}
+
+/// Which names there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Names {
+    /// The documented ones, by their bits: while there are no others, they tell where each stands.
     documented: u32,
     /// How many others there are.
     others: usize,
+}
+
+impl Names {
+    const NONE: Self = Self { documented: 0, others: 0 };
+
+    const fn add(&mut self, name: &Name) {
+        match name.bit() {
+            Some(bit) => self.documented |= bit,
+            None => self.others += 1,
+        }
+    }
+
+    const fn take(&mut self, name: &Name) {
+        match name.bit() {
+            Some(bit) => self.documented &= !bit,
+            None => self.others -= 1,
+        }
+    }
 }
 
 /// How many entries are made room for at first: what a delivery's snapshot usually has.
@@ -35,7 +59,7 @@ impl<V> ByName<V> {
     /// Nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: Vec::new(), documented: 0, others: 0 }
+        Self { entries: Vec::new(), names: Names::NONE }
     }
 
     /// How many entries there are.
@@ -53,9 +77,9 @@ impl<V> ByName<V> {
     /// Where an entry stands, or would stand.
     pub(super) fn place(&self, name: &Name) -> Result<usize, usize> {
         match name.bit() {
-            Some(bit) if self.others == 0 => {
-                let before = (self.documented & (bit - 1)).count_ones() as usize;
-                if self.documented & bit == 0 { Err(before) } else { Ok(before) }
+            Some(bit) if self.names.others == 0 => {
+                let before = (self.names.documented & (bit - 1)).count_ones() as usize;
+                if self.names.documented & bit == 0 { Err(before) } else { Ok(before) }
             }
             _ => self.entries.binary_search_by(|(held, _)| held.cmp(name)),
         }
@@ -64,7 +88,7 @@ impl<V> ByName<V> {
     fn place_of_text(&self, name: &str) -> Option<usize> {
         match Name::documented(name) {
             Some(name) => self.place(&name).ok(),
-            None if self.others == 0 => None,
+            None if self.names.others == 0 => None,
             None => self.entries.binary_search_by(|(held, _)| held.as_str().cmp(name)).ok(),
         }
     }
@@ -109,7 +133,7 @@ impl<V> ByName<V> {
         match self.place(&name) {
             Ok(place) => self.at_mut(place).map(|held| std::mem::replace(held, value)),
             Err(place) => {
-                self.note(&name);
+                self.names.add(&name);
                 self.entries.insert(place, (name, value));
                 None
             }
@@ -119,10 +143,7 @@ impl<V> ByName<V> {
     /// Takes a value out.
     pub fn remove(&mut self, name: &str) -> Option<V> {
         let (name, value) = self.place_of_text(name).map(|place| self.entries.remove(place))?;
-        match name.bit() {
-            Some(bit) => self.documented &= !bit,
-            None => self.others -= 1,
-        }
+        self.names.take(&name);
         Some(value)
     }
 
@@ -147,23 +168,9 @@ impl<V> ByName<V> {
         self.entries.iter().map(|(_, value)| value)
     }
 
-    /// Counts a name in.
-    const fn note(&mut self, name: &Name) {
-        match name.bit() {
-            Some(bit) => self.documented |= bit,
-            None => self.others += 1,
-        }
-    }
-
-    /// Counts all names anew.
     fn count(&mut self) {
-        (self.documented, self.others) = (0, 0);
-        for (name, _) in &self.entries {
-            match name.bit() {
-                Some(bit) => self.documented |= bit,
-                None => self.others += 1,
-            }
-        }
+        self.names = Names::NONE;
+        self.entries.iter().for_each(|(name, _)| self.names.add(name));
     }
 
     /// Entries in any order become entries in order, of which the last of each name counts.
