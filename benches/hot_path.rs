@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rollcall::directory::json::record;
 use rollcall::directory::{Circumstances, Event, Evidence, Known, Record, Rules, Shape, Sighting, Sign, Timestamp, decide};
 use rollcall::upstream::mangoapps::delivery::{Content, read};
 use rollcall::upstream::signature::{Keys, Verdict, sign};
@@ -103,7 +104,7 @@ fn forget(known: Option<Known>) {
 #[inline(never)]
 fn write_down(buffer: &mut Vec<u8>, known: &Known) -> bool {
     buffer.clear();
-    serde_json::to_writer(buffer, &known.record).is_ok()
+    record(&known.record, buffer).is_ok()
 }
 
 fn loading(bench: &mut Criterion) {

@@ -15,6 +15,7 @@ pub mod event;
 pub mod fields;
 pub mod gap;
 pub mod hearing;
+pub mod json;
 #[cfg(test)]
 mod laws;
 pub mod merge;

@@ -153,6 +153,23 @@ proptest! {
     }
 
     #[test]
+    fn a_record_is_written_as_serde_json_writes_it_and_read_as_it_was(
+        events in prop::collection::vec((event(), any::<Option<bool>>()), 0..8),
+        reads in prop::collection::vec((any::<bool>(), 0..60_i64), 0..3),
+    ) {
+        let rows = reads.iter().map(|(detail, began)| row(if *detail { Shape::Detail } else { Shape::Listing }, 4, *began, Sign::Alive));
+        let told = events.into_iter().map(|(event, times)| Evidence::Event(Box::new(timed(event, times))));
+        let mut record = rows.chain(told).fold(Record::default(), |record, evidence| decide(Some(record), &evidence, &at(60, true)).known.record);
+        for last_change in [0, 17] {
+            record.last_change = last_change;
+            let mut written = Vec::new();
+            json::record(&record, &mut written).expect("records can be written");
+            prop_assert_eq!(String::from_utf8_lossy(&written), serde_json::to_string(&record).expect("records can be written"));
+            prop_assert_eq!(&serde_json::from_slice::<Record>(&written).expect("what was written is read"), &record);
+        }
+    }
+
+    #[test]
     fn changes_add_up_to_the_view(events in prop::collection::vec(event(), 1..8), began in 0..100_i64) {
         let mut evidence: Vec<Evidence> = events.into_iter().map(|event| Evidence::Event(Box::new(event))).collect();
         evidence.insert(evidence.len() / 2, row(Shape::Listing, 4, began, Sign::Alive));

@@ -98,11 +98,13 @@ impl Witness {
 }
 
 /// Claims by field, written down by event: an event names itself once, whatever it claims.
-mod by_event {
+pub(super) mod by_event {
     use std::sync::Arc;
 
     use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
 
+    use super::super::Name;
     use super::{ByName, Claim, Fields, Witness};
 
     #[derive(Serialize)]
@@ -123,9 +125,24 @@ mod by_event {
 
     impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let own = self.claims.iter().filter(|(_, claim)| claim.by == *self.by);
-            serializer.collect_map(own.map(|(field, claim)| (field, &claim.value)))
+            serializer.collect_map(claimed(self.claims, self.by))
         }
+    }
+
+    /// The events that stand behind claims, each once.
+    pub(in super::super) fn events(claims: &ByName<Claim>) -> Vec<&Arc<Witness>> {
+        let mut events: Vec<&Arc<Witness>> = Vec::new();
+        for claim in claims.values() {
+            if !events.contains(&&claim.by) {
+                events.push(&claim.by);
+            }
+        }
+        events
+    }
+
+    /// What of all claims one event claims.
+    pub(in super::super) fn claimed<'a>(claims: &'a ByName<Claim>, by: &'a Arc<Witness>) -> impl Iterator<Item = (&'a Name, &'a Value)> {
+        claims.iter().filter(move |(_, claim)| claim.by == *by).map(|(field, claim)| (field, &claim.value))
     }
 
     #[derive(serde::Deserialize)]
@@ -139,13 +156,7 @@ mod by_event {
     }
 
     pub(super) fn serialize<S: Serializer>(claims: &ByName<Claim>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut events: Vec<&Arc<Witness>> = Vec::new();
-        for claim in claims.values() {
-            if !events.contains(&&claim.by) {
-                events.push(&claim.by);
-            }
-        }
-        serializer.collect_seq(events.into_iter().map(|by| {
+        serializer.collect_seq(events(claims).into_iter().map(|by| {
             let Witness { stamp, rank, digest, received, event_id } = by.as_ref();
             Told { s: *stamp, k: *rank, h: *digest, r: *received, e: event_id, v: Values { claims, by } }
         }))

@@ -10,7 +10,7 @@ use super::packed::Packer;
 use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
-use crate::directory::Gap;
+use crate::directory::{Gap, json};
 use crate::storage::entry::{CALLS_KEPT, Numbers};
 use crate::storage::{Batch, Call, Error, StoredUser};
 
@@ -104,7 +104,7 @@ impl<'a> Draft<'a> {
         record.gaps.values().for_each(|gap| self.note_gap(gap));
         let key = keys::user(source, uid);
         let mut content = self.emptied();
-        serde_json::to_writer(&mut content, record).map_err(|_| self.unwritable("a record"))?;
+        json::record(record, &mut content).map_err(|_| self.unwritable("a record"))?;
         let former = self.rows.replace(&mut self.writes, &key, &content)?;
         if let Some(former) = &former {
             self.tally.take(&key, former);
