@@ -1,13 +1,26 @@
-//! What every delivery costs before anything is stored: its signature, reading it, and deciding what it means.
+//! What every delivery costs before anything is stored: its signature, reading it, deciding what it means, and loading its user.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rollcall::directory::{Circumstances, Event, Evidence, Rules, Timestamp, decide};
+use rollcall::directory::json::record;
+use rollcall::directory::{Circumstances, Event, Evidence, Known, Record, Rules, Shape, Sighting, Sign, Timestamp, decide};
 use rollcall::upstream::mangoapps::delivery::{Content, read};
 use rollcall::upstream::signature::{Keys, Verdict, sign};
 use secrecy::SecretString;
+use serde_json::json;
+
+/// The program's own, so that the numbers hold for it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// When and by which rules everything is decided.
+const AT: Circumstances = Circumstances {
+    rules: Rules { tolerance: Duration::from_secs(15), settle: Duration::from_secs(3), reads: true },
+    now: Timestamp::from_millis(1_763_480_000_000),
+    wall: Timestamp::from_millis(1_763_480_000_000),
+};
 
 /// The documented `user.updated`, spaced as most programs write JSON (upstream guide, "Webhook Payload Format").
 const UPDATE: &[u8] = br#"{"event": "user.updated", "timestamp": "2025-11-18T15:30:00Z", "data": {"uid": "E1000001", "changes": ["job_title", "department"], "user": {"uid": "E1000001", "email": "alice.anderson@example.com", "first_name": "Alice", "last_name": "Anderson", "full_name": "Alice Anderson", "active": true, "job_title": "Engineering Manager", "employment_status": "full_time", "employee_type": "Full-Time"}}}"#;
@@ -47,21 +60,66 @@ fn retitled(number: i64) -> Box<Event> {
 }
 
 fn deciding(bench: &mut Criterion) {
-    let at = Circumstances {
-        rules: Rules { tolerance: Duration::from_secs(15), settle: Duration::from_secs(3), reads: true },
-        now: Timestamp::from_millis(1_763_480_000_000),
-        wall: Timestamp::from_millis(1_763_480_000_000),
-    };
-    let known = decide(None, &Evidence::Event(retitled(0)), &at).known;
+    let known = decide(None, &Evidence::Event(retitled(0)), &AT).known;
     let next = Evidence::Event(retitled(1));
-    assert!(decide(known.clone(), &next, &at).difference.is_some());
+    assert!(decide(known.clone(), &next, &AT).difference.is_some());
     let mut group = bench.benchmark_group("decide");
     group.throughput(Throughput::Elements(1));
     group.bench_function("an update of a known user", |bencher| {
-        bencher.iter_batched(|| known.clone(), |known| decide(known, black_box(&next), &at), BatchSize::SmallInput);
+        bencher.iter_batched(|| known.clone(), |known| decide(known, black_box(&next), &AT), BatchSize::SmallInput);
     });
     group.finish();
 }
 
-criterion_group!(hot_path, verifying, reading, deciding);
+/// A user as the store holds them: a listing told of every field, and an event of some since.
+fn held() -> Vec<u8> {
+    let fields = json!({
+        "uid": "E1000001", "id": 1, "email": "alice.anderson@example.com", "first_name": "Alice", "last_name": "Anderson",
+        "full_name": "Alice Anderson", "active": true, "job_title": "Engineer", "department": "Engineering", "organizational_role": "Member",
+        "hire_date": "2019-04-01", "original_hire_date": "2019-04-01", "employment_status": "full_time", "employee_type": "Full-Time",
+        "phone": "+1 555 0100", "locations": ["Springfield"], "manager": {"uid": "boss", "full_name": "The Boss"},
+        "termination_date": null, "termination_type": null, "created_at": "2019-04-01T08:00:00Z", "updated_at": "2025-06-01T08:00:00Z",
+        "last_activity_at": null,
+    });
+    let fields = fields.as_object().cloned().unwrap_or_default().into();
+    let began = Timestamp::from_millis(1_763_400_000_000);
+    let row = Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true };
+    let known = decide(None, &Evidence::Sighting(Box::new(row)), &AT).known;
+    let record = decide(known, &Evidence::Event(retitled(1)), &AT).known.record;
+    serde_json::to_vec(&record).unwrap_or_default()
+}
+
+/// Apart, so that a profiler can tell it from the rest.
+#[inline(never)]
+fn load(content: &[u8]) -> Option<Known> {
+    serde_json::from_slice::<Record>(content).map(Known::from).ok()
+}
+
+/// Apart, as well.
+#[inline(never)]
+fn forget(known: Option<Known>) {
+    drop(known);
+}
+
+#[inline(never)]
+fn write_down(buffer: &mut Vec<u8>, known: &Known) -> bool {
+    buffer.clear();
+    record(&known.record, buffer).is_ok()
+}
+
+fn loading(bench: &mut Criterion) {
+    let content = held();
+    let known = load(&content).unwrap_or_default();
+    assert!(known.view.is_some());
+    let mut group = bench.benchmark_group("load");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("a user from the record, and forget them", |bencher| bencher.iter(|| forget(load(black_box(&content)))));
+    group.bench_function("write the record down", |bencher| {
+        let mut buffer = Vec::with_capacity(content.len());
+        bencher.iter(|| write_down(&mut buffer, black_box(&known)));
+    });
+    group.finish();
+}
+
+criterion_group!(hot_path, verifying, reading, deciding, loading);
 criterion_main!(hot_path);

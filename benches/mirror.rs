@@ -55,7 +55,7 @@ fn fields(user: u64, second: u64) -> Fields {
         "manager": {"uid": "boss", "email": "boss@example.com", "full_name": "The Boss"}, "last_activity_at": null,
         "created_at": at(random.random_range(0..100_000_000)).to_string(), "updated_at": at(second).to_string(),
     });
-    row.as_object().cloned().unwrap()
+    row.as_object().cloned().unwrap().into()
 }
 
 /// A user as read; one of fifty is deleted.
@@ -92,7 +92,7 @@ fn deliveries(store: &Store, users: u64, random: &mut SmallRng) -> Batch {
             source: SOURCE.into(),
             uid: uid(user),
             kind: ChangeKind::Updated,
-            from: json!({"job_title": "Clerk"}).as_object().cloned().unwrap(),
+            from: json!({"job_title": "Clerk"}).as_object().cloned().unwrap().into(),
             cause: Cause::EventId(event_id.clone()),
             previous: 0,
             user: User { fields: fields(user, now), deleted_at: None }.into(),

@@ -31,7 +31,7 @@ fn fields(user: u64, number: u64) -> Fields {
         "manager": {"uid": "boss", "email": "boss@example.com", "full_name": "The Boss"}, "termination_type": null,
         "created_at": at(user).to_string(), "updated_at": at(number).to_string(), "last_activity_at": null,
     });
-    row.as_object().cloned().unwrap()
+    row.as_object().cloned().unwrap().into()
 }
 
 fn uid(user: u64) -> String {
@@ -44,7 +44,7 @@ fn group(numbers: Numbers, users: impl Iterator<Item = u64>) -> Batch {
         let (number, cursor) = (numbers.delivery + step, numbers.cursor + step);
         let (source, uid, fields): (Arc<str>, _, _) = ("acme".into(), uid(user), fields(user, number));
         let event_id = format!("evt_{number:032x}");
-        let from = json!({"job_title": "Clerk"}).as_object().cloned().unwrap();
+        let from = json!({"job_title": "Clerk"}).as_object().cloned().unwrap().into();
         batch.changes.push(Change {
             cursor,
             at: at(number),

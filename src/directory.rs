@@ -12,11 +12,14 @@
 
 pub mod change;
 pub mod event;
+pub mod fields;
 pub mod gap;
 pub mod hearing;
+pub mod json;
 #[cfg(test)]
 mod laws;
 pub mod merge;
+pub mod name;
 pub mod reading;
 pub mod record;
 pub mod timestamp;
@@ -27,10 +30,12 @@ use std::time::Duration;
 
 pub use change::{Cause, Change, ChangeKind, Difference};
 pub use event::{Event, EventKind, Outcome};
+pub use fields::{ByName, Fields};
 pub use gap::{ClosedGap, Gap, Need, Reason};
+pub use name::Name;
 pub use record::{Claim, Deletion, Life, Read, Record, Sight, Witness};
 pub use timestamp::Timestamp;
-pub use user::{Fields, Shape, User};
+pub use user::{Shape, User};
 
 /// What the decisions about one source go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,5 +179,5 @@ pub struct Verdict {
     /// Whether nothing known explains a difference: no open gap, no claim.
     unexplained: bool,
     /// The fields whose claims now say something else, where an event moved nothing of the view but these and its times.
-    moved: Option<Vec<String>>,
+    moved: Option<Vec<Name>>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::user::RESTLESS_FIELDS;
-use super::{Fields, Record, Timestamp, User, merge};
+use super::{Fields, Name, Record, Timestamp, User, merge};
 
 /// What became of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ pub fn between(before: Option<&User>, after: Option<&Arc<User>>) -> Option<Diffe
 
 /// What is shown once the claims of `moved` fields are laid over what was shown `before`, and the effective difference. The same as
 /// a view computed anew and [`between`], for as much work as there are such fields.
-pub(super) fn overlaid(before: Arc<User>, record: &Record, moved: &[String]) -> (Option<Arc<User>>, Option<Difference>) {
+pub(super) fn overlaid(before: Arc<User>, record: &Record, moved: &[Name]) -> (Option<Arc<User>>, Option<Difference>) {
     let (former, mut user) = (Standing::of(&before), before);
     let from = merge::overlay(Arc::make_mut(&mut user), record, moved);
     let difference = difference(kind_of(Some(former), Standing::of(&user)), from, &user);

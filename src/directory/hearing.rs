@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::record::{Claim, Deletion, Read, Record, Witness};
-use super::{Circumstances, Event, EventKind, Need, Outcome, Reason, Shape, Timestamp, User, Verdict, gap, merge};
+use super::{Circumstances, Event, EventKind, Name, Need, Outcome, Reason, Shape, Timestamp, User, Verdict, gap, merge};
 
 /// Fields that no documented answer carries are kept up to this many for each user, the newest claims first.
 const UNKNOWN_FIELDS_MAX: usize = 100;
@@ -30,31 +30,27 @@ struct Hearing<'a> {
     at: &'a Circumstances,
     /// What stands behind all its claims.
     by: Arc<Witness>,
+    /// Which reads cover it: the listing's, the detail's.
+    covering: [bool; 2],
     /// The newest row tells a later `updated_at`, and nothing else speaks against the event: not applied, looked up instead.
     doubted: bool,
     /// Whether any of its evidence was taken in.
     taken: bool,
     /// The fields whose claims now say something else.
-    moved: Vec<String>,
+    moved: Vec<Name>,
     /// Whether it did more to the view than that and its times.
     reshaped: bool,
     shown: Vec<(Reason, Need)>,
 }
 
-/// What became of one claim.
-#[derive(PartialEq, Eq)]
-enum Fate {
-    Taken,
-    Covered,
-    Beaten,
-}
-
 impl<'a> Hearing<'a> {
     fn new(record: &'a mut Record, before: Option<&'a User>, event: &'a Event, at: &'a Circumstances) -> Self {
         let doubted = is_doubted(record, event, at);
+        let covering = both(record).map(|read| read.is_some_and(|read| covers(read, event, at)));
         let Event { id, kind, stamp, received, digest, .. } = event;
         let by = Arc::new(Witness { stamp: *stamp, rank: *kind, digest: *digest, received: *received, event_id: id.clone() });
-        Self { record, before, event, at, by, doubted, taken: false, moved: Vec::new(), reshaped: false, shown: Vec::new() }
+        let (moved, shown) = (Vec::new(), Vec::new());
+        Self { record, before, event, at, by, covering, doubted, taken: false, moved, reshaped: false, shown }
     }
 
     fn show(&mut self, reason: Reason, need: Need) {
@@ -65,7 +61,13 @@ impl<'a> Hearing<'a> {
 
     /// Whether any read covers the event as a whole.
     fn is_covered(&self) -> bool {
-        reads(self.record).any(|read| covers(read, self.event, self.at))
+        self.covering.contains(&true)
+    }
+
+    /// The reads that cover the event, where there are any.
+    fn covering(&self) -> impl Iterator<Item = (Shape, &Read)> {
+        let shapes = [Shape::Listing, Shape::Detail].into_iter().zip(both(self.record)).zip(self.covering);
+        shapes.filter_map(|((shape, read), covers)| Some((shape, read.filter(|_| covers)?)))
     }
 
     /// Whether a read that told alive from deleted covers the event.
@@ -120,7 +122,7 @@ impl<'a> Hearing<'a> {
 
     /// When what is shown as `active` was said; reads count when they began.
     fn status_evidence(&self) -> Option<Timestamp> {
-        let claimed = self.record.claims.get("active").map(|claim| claim.by.stamp);
+        let claimed = self.record.claims.value(&Name::ACTIVE).map(|claim| claim.by.stamp);
         claimed.or_else(|| reads(self.record).filter(|read| read.fields.contains_key("active")).map(|read| read.began).max())
     }
 
@@ -133,7 +135,10 @@ impl<'a> Hearing<'a> {
     /// Each field of the snapshot, and the status that a status event carries by its name.
     fn claims(&mut self) {
         let event = self.event;
-        self.claim("uid", &Value::String(event.uid.clone()));
+        match event.user.value(&Name::UID) {
+            Some(uid) if uid.as_str() == Some(event.uid.as_str()) => self.claim(&Name::UID, uid),
+            _ => self.claim(&Name::UID, &Value::String(event.uid.clone())),
+        }
         if event.kind == EventKind::Deleted {
             return;
         }
@@ -143,63 +148,61 @@ impl<'a> Hearing<'a> {
             _ => None,
         };
         if let Some(status) = &status {
-            self.claim("active", status);
+            self.claim(&Name::ACTIVE, status);
         }
         for (field, value) in &event.user {
-            if field != "uid" && (status.is_none() || field != "active") {
+            if *field != Name::UID && (status.is_none() || *field != Name::ACTIVE) {
                 self.claim(field, value);
             }
         }
         self.reshaped |= bound_unknown(self.record);
     }
 
-    fn claim(&mut self, field: &str, value: &Value) {
-        let shown = self.before.and_then(|user| user.fields.get(field));
-        let differs = shown.is_some_and(|shown| shown != value);
-        let is_status = field == "active" && matches!(self.event.kind, EventKind::Activated | EventKind::Deactivated);
-        match self.fate(field, value) {
-            Fate::Taken => {
-                self.hold(field, value);
-                self.taken = true;
-                if differs && !is_status && self.event.kind != EventKind::Created && !is_announced(self.event, field) {
-                    self.show(Reason::UnannouncedChange, Need::Any);
-                }
+    /// A claim that no read covers stands, unless the one that is held is greater.
+    fn claim(&mut self, field: &Name, value: &Value) {
+        if self.covering().any(|(_, read)| read.fields.value(field).is_some()) {
+            return;
+        }
+        let place = self.record.claims.place(field);
+        let held = place.ok().and_then(|place| self.record.claims.at(place));
+        let same = held.is_some_and(|held| held.value == *value);
+        let beaten = self.doubted || held.is_some_and(|held| held.by.order() >= self.by.order());
+        let undecided = |held: &Claim| is_undecided(field, self.event, &held.by, self.at);
+        if !self.doubted && !same && held.is_some_and(undecided) {
+            self.show(Reason::SameSecond, Need::Any);
+        }
+        let is_status = *field == Name::ACTIVE && matches!(self.event.kind, EventKind::Activated | EventKind::Deactivated);
+        if beaten {
+            if (is_status || self.doubted) && self.differs(field, value) {
+                self.show(if is_status { Reason::StatusContradiction } else { Reason::UnannouncedChange }, Need::Any);
             }
-            Fate::Beaten if differs && is_status => self.show(Reason::StatusContradiction, Need::Any),
-            Fate::Beaten if differs && self.doubted => self.show(Reason::UnannouncedChange, Need::Any),
-            Fate::Beaten | Fate::Covered => {}
+            return;
+        }
+        self.taken = true;
+        self.hold(place, field, (value, same));
+        let expected = is_status || self.event.kind == EventKind::Created;
+        if !expected && self.differs(field, value) && !is_announced(self.event, field) {
+            self.show(Reason::UnannouncedChange, Need::Any);
         }
     }
 
-    /// Holds a claim. A value that is claimed again stays where it is: most of a snapshot says what was said before.
-    fn hold(&mut self, field: &str, value: &Value) {
+    /// Whether another value is shown.
+    fn differs(&self, field: &Name, value: &Value) -> bool {
+        self.before.and_then(|user| user.fields.value(field)).is_some_and(|shown| shown != value)
+    }
+
+    /// Holds a claim at its place. A value that is claimed again stays where it is: most of a snapshot says what was said before.
+    fn hold(&mut self, place: Result<usize, usize>, field: &Name, (value, same): (&Value, bool)) {
         let by = Arc::clone(&self.by);
-        match self.record.claims.get_mut(field) {
-            Some(held) if held.value == *value => {
+        match place.map(|place| self.record.claims.at_mut(place)) {
+            Ok(Some(held)) if same => {
                 held.by = by;
                 return;
             }
-            Some(held) => *held = Claim { value: value.clone(), by },
-            None => drop(self.record.claims.insert(field.to_owned(), Claim { value: value.clone(), by })),
+            Ok(Some(held)) => *held = Claim { value: value.clone(), by },
+            _ => drop(self.record.claims.insert(field.clone(), Claim { value: value.clone(), by })),
         }
-        self.moved.push(field.to_owned());
-    }
-
-    /// Whether a claim stands against the reads and the claim that is held.
-    fn fate(&mut self, field: &str, value: &Value) -> Fate {
-        let covered = |read: &Read| covers(read, self.event, self.at) && read.fields.contains_key(field);
-        if reads(self.record).any(covered) {
-            return Fate::Covered;
-        }
-        if self.doubted {
-            return Fate::Beaten;
-        }
-        let Some(held) = self.record.claims.get(field) else { return Fate::Taken };
-        let fate = if self.by.order() > held.by.order() { Fate::Taken } else { Fate::Beaten };
-        if held.value != *value && is_undecided(field, self.event, &held.by, self.at) {
-            self.show(Reason::SameSecond, Need::Any);
-        }
-        fate
+        self.moved.push(field.clone());
     }
 
     /// The event's effect on the user's life: `deleted` touches nothing else.
@@ -250,12 +253,8 @@ impl<'a> Hearing<'a> {
     /// `uncarried_change`: `changes` names what the snapshot lacks, and no later read carries it.
     fn shows_uncarried(&mut self) {
         let missing = |field: &&String| {
-            let carried = |shape: Shape, read: &Read| shape.carries(field) || read.fields.contains_key(*field);
-            let told = [(Shape::Listing, &self.record.listing), (Shape::Detail, &self.record.detail)]
-                .into_iter()
-                .filter_map(|(shape, read)| read.as_ref().map(|read| (shape, read)))
-                .any(|(shape, read)| carried(shape, read) && covers(read, self.event, self.at));
-            !self.event.user.contains_key(*field) && !told
+            let carried = |(shape, read): (Shape, &Read)| shape.carries(field) || read.fields.contains_key(field);
+            !self.event.user.contains_key(field) && !self.covering().any(carried)
         };
         let need = self.event.changes.iter().filter(missing).map(|field| need_of(field)).max();
         if let Some(need) = need {
@@ -275,9 +274,14 @@ impl<'a> Hearing<'a> {
     }
 }
 
+/// The listing's row and the detail.
+const fn both(record: &Record) -> [Option<&Read>; 2] {
+    [record.listing.as_ref(), record.detail.as_ref()]
+}
+
 /// Both reads, where there are any.
 fn reads(record: &Record) -> impl Iterator<Item = &Read> {
-    record.listing.iter().chain(&record.detail)
+    both(record).into_iter().flatten()
 }
 
 fn covers(read: &Read, event: &Event, at: &Circumstances) -> bool {
@@ -300,7 +304,7 @@ fn is_announced(event: &Event, field: &str) -> bool {
 ///
 /// What `created` says comes first, and a status event comes after a snapshot of the same second that shows the status
 /// before it; these are ordinary.
-fn is_undecided(field: &str, event: &Event, held: &Witness, at: &Circumstances) -> bool {
+fn is_undecided(field: &Name, event: &Event, held: &Witness, at: &Circumstances) -> bool {
     let from_future = |stamp: Timestamp, received: Timestamp| stamp > received + at.rules.tolerance;
     if from_future(event.stamp, event.received) && from_future(held.stamp, held.received) {
         return event.id != held.event_id;
@@ -308,7 +312,7 @@ fn is_undecided(field: &str, event: &Event, held: &Witness, at: &Circumstances) 
     let is_status = |kind: EventKind| matches!(kind, EventKind::Activated | EventKind::Deactivated);
     let ordinary = event.kind == EventKind::Created && held.rank != EventKind::Created
         || held.rank == EventKind::Created && event.kind != EventKind::Created
-        || field == "active" && is_status(event.kind) != is_status(held.rank);
+        || *field == Name::ACTIVE && is_status(event.kind) != is_status(held.rank);
     event.stamp == held.stamp && event.id != held.event_id && !ordinary
 }
 
@@ -327,9 +331,8 @@ fn bound_unknown(record: &mut Record) -> bool {
     if record.claims.len() <= UNKNOWN_FIELDS_MAX {
         return false;
     }
-    let unknown = |field: &str| !super::user::is_documented(field);
-    let mut orders: Vec<_> =
-        record.claims.iter().filter(|(field, _)| unknown(field)).map(|(field, claim)| (claim.by.order(), field.clone())).collect();
+    let unknown = record.claims.iter().filter(|(field, _)| !field.is_documented());
+    let mut orders: Vec<_> = unknown.map(|(field, claim)| (claim.by.order(), field.clone())).collect();
     orders.sort();
     let surplus = orders.len().saturating_sub(UNKNOWN_FIELDS_MAX);
     for (_, field) in orders.into_iter().take(surplus) {

@@ -43,7 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn fields(value: &Value) -> Fields {
-    value.as_object().cloned().unwrap_or_default()
+    value.as_object().cloned().unwrap_or_default().into()
 }
 
 fn row(shape: Shape, title: u8, began: i64, sign: Sign) -> Evidence {
@@ -91,7 +91,7 @@ proptest! {
         prop_assert!(read.known.record.gaps.is_empty());
         let after = hear_all(Some(read.known.record), &events, true);
         let view = shown(after.as_ref()).expect("a user seen alive is shown");
-        prop_assert_eq!(&view.fields["job_title"], &json!(title));
+        prop_assert_eq!(view.fields.get("job_title"), Some(&json!(title)));
         prop_assert_eq!(view.deleted_at, None);
     }
 
@@ -100,8 +100,9 @@ proptest! {
         let read = decide(None, &row(Shape::Detail, 9, began, Sign::Alive), &at(60, true));
         let after = hear_all(Some(read.known.record.clone()), &events, true);
         let (before, after) = (shown(Some(&read.known.record)), shown(after.as_ref()));
-        prop_assert_eq!(&before.expect("shown").fields["job_title"], &after.as_ref().expect("shown").fields["job_title"]);
-        prop_assert_eq!(after.expect("shown").deleted_at, None);
+        let (before, after) = (before.expect("shown"), after.expect("shown"));
+        prop_assert_eq!(before.fields.get("job_title"), after.fields.get("job_title"));
+        prop_assert_eq!(after.deleted_at, None);
     }
 
     #[test]
@@ -128,8 +129,8 @@ proptest! {
         record = Some(decide(record, &Evidence::Sighting(Box::new(told)), &at(200, true)).known.record);
         let record = decide(record, &row(Shape::Listing, 3, began, Sign::Silent), &at(200, true)).known.record;
         let view = merge::view(&record).expect("shown");
-        prop_assert_eq!(&view.fields["phone"], &json!("+1"));
-        prop_assert_eq!(&view.fields["shoe_size"], &json!(43));
+        prop_assert_eq!(view.fields.get("phone"), Some(&json!("+1")));
+        prop_assert_eq!(view.fields.get("shoe_size"), Some(&json!(43)));
     }
 
     #[test]
@@ -148,6 +149,23 @@ proptest! {
             prop_assert_eq!(&decision.known, &Known::from(decision.known.record.clone()));
             prop_assert_eq!(&decision.difference, &change::between(before.as_deref(), decision.known.view.as_ref()));
             known = decision.known;
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_as_serde_json_writes_it_and_read_as_it_was(
+        events in prop::collection::vec((event(), any::<Option<bool>>()), 0..8),
+        reads in prop::collection::vec((any::<bool>(), 0..60_i64), 0..3),
+    ) {
+        let rows = reads.iter().map(|(detail, began)| row(if *detail { Shape::Detail } else { Shape::Listing }, 4, *began, Sign::Alive));
+        let told = events.into_iter().map(|(event, times)| Evidence::Event(Box::new(timed(event, times))));
+        let mut record = rows.chain(told).fold(Record::default(), |record, evidence| decide(Some(record), &evidence, &at(60, true)).known.record);
+        for last_change in [0, 17] {
+            record.last_change = last_change;
+            let mut written = Vec::new();
+            json::record(&record, &mut written).expect("records can be written");
+            prop_assert_eq!(String::from_utf8_lossy(&written), serde_json::to_string(&record).expect("records can be written"));
+            prop_assert_eq!(&serde_json::from_slice::<Record>(&written).expect("what was written is read"), &record);
         }
     }
 

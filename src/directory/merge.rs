@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::user::RESTLESS_FIELDS;
-use super::{Fields, Read, Record, Timestamp, User};
+use super::{Fields, Name, Read, Record, Timestamp, User};
 
 /// Fields that events move by happening, whether or not they carry them.
-const TIME_FIELDS: [&str; 2] = ["updated_at", "created_at"];
+const TIME_FIELDS: [Name; 2] = [Name::UPDATED_AT, Name::CREATED_AT];
 
 /// The user as shown; `None` while it is not known whether someone seen only among deleted users ever lived.
 ///
@@ -20,46 +20,48 @@ pub fn view(record: &Record) -> Option<User> {
         return None;
     }
     let mut fields = reads(record);
-    for (field, claim) in &record.claims {
-        fields.insert(field.clone(), claim.value.clone());
+    lay(record.claims.iter().map(|(field, claim)| (field, &claim.value)), &mut fields);
+    for field in TIME_FIELDS {
+        if let Some(time) = time_shown(record, &field) {
+            fields.insert(field, time.into_owned());
+        }
     }
-    fields.extend(TIME_FIELDS.into_iter().filter_map(|field| Some((field.to_owned(), time_shown(record, field)?.into_owned()))));
     let deleted_at = deleted_at(record);
     if deleted_at.is_some() {
-        fields.insert("active".to_owned(), Value::Bool(false));
+        fields.insert(Name::ACTIVE, Value::Bool(false));
     }
     Some(User { fields, deleted_at })
 }
 
 /// Lays the claims of `moved` fields over a user who is shown as the record said before them; returns the former values of the
 /// fields that now differ. Fields whose move is no change are not told.
-pub(super) fn overlay(user: &mut User, record: &Record, moved: &[String]) -> Fields {
+pub(super) fn overlay(user: &mut User, record: &Record, moved: &[Name]) -> Fields {
     let mut former = Fields::new();
     let deleted = user.is_deleted();
     for field in moved {
         // Times are computed below, and a deleted user's `active` is false, whatever is claimed.
-        let computed = TIME_FIELDS.contains(&field.as_str()) || deleted && field == "active";
-        if let Some(claim) = record.claims.get(field).filter(|_| !computed) {
+        let computed = TIME_FIELDS.contains(field) || deleted && *field == Name::ACTIVE;
+        if let Some(claim) = record.claims.value(field).filter(|_| !computed) {
             show(&mut user.fields, (field, &claim.value), &mut former);
         }
     }
     for field in TIME_FIELDS {
-        if let Some(time) = time_shown(record, field) {
-            show(&mut user.fields, (field, &time), &mut former);
+        if let Some(time) = time_shown(record, &field) {
+            show(&mut user.fields, (&field, &time), &mut former);
         }
     }
     former
 }
 
 /// Shows a field's value, and notes the one that it replaces.
-fn show(fields: &mut Fields, (field, value): (&str, &Value), former: &mut Fields) {
-    let replaced = match fields.get_mut(field) {
-        Some(shown) if shown == value => return,
-        Some(shown) => std::mem::replace(shown, value.clone()),
-        None => fields.insert(field.to_owned(), value.clone()).unwrap_or_default(),
+fn show(fields: &mut Fields, (field, value): (&Name, &Value), former: &mut Fields) {
+    let replaced = match fields.place(field).map(|place| fields.at_mut(place)) {
+        Ok(Some(shown)) if shown == value => return,
+        Ok(Some(shown)) => std::mem::replace(shown, value.clone()),
+        _ => fields.insert(field.clone(), value.clone()).unwrap_or_default(),
     };
-    if replaced != *value && !RESTLESS_FIELDS.contains(&field) {
-        former.insert(field.to_owned(), replaced);
+    if replaced != *value && !RESTLESS_FIELDS.contains(&field.as_str()) {
+        former.insert(field.clone(), replaced);
     }
 }
 
@@ -95,18 +97,24 @@ pub fn time(fields: &Fields, field: &str) -> Option<Timestamp> {
 fn reads(record: &Record) -> Fields {
     let (older, newer) = by_age(record);
     let mut fields = older.map(|read| read.fields.clone()).unwrap_or_default();
-    let former_places = fields.get("locations").cloned().unwrap_or_default();
-    let former_manager = fields.get("manager").cloned().unwrap_or_default();
+    let former = |field| older.and_then(|read| read.fields.value(field)).unwrap_or(&Value::Null);
     if let Some(Read { fields: newer, .. }) = newer {
-        fields.extend(newer.iter().map(|(field, value)| (field.clone(), value.clone())));
+        lay(newer, &mut fields);
     }
     if let Some(places) = fields.get_mut("locations") {
-        *places = with_addresses(places, &former_places);
+        keep_addresses(places, former(&Name::LOCATIONS));
     }
     if let Some(manager) = fields.get_mut("manager") {
-        keep_title(manager, &former_manager);
+        keep_title(manager, former(&Name::MANAGER));
     }
     fields
+}
+
+/// Lays fields over others.
+fn lay<'a>(newer: impl IntoIterator<Item = (&'a Name, &'a Value)>, fields: &mut Fields) {
+    for (field, value) in newer {
+        fields.insert(field.clone(), value.clone());
+    }
 }
 
 /// Both reads, the older one first.
@@ -118,17 +126,17 @@ fn by_age(record: &Record) -> (Option<&Read>, Option<&Read>) {
 }
 
 /// Names become objects; an address that the other read told of the same name is kept.
-fn with_addresses(places: &Value, former: &Value) -> Value {
-    let Some(list) = places.as_array() else { return places.clone() };
+fn keep_addresses(places: &mut Value, former: &Value) {
+    let Some(list) = places.as_array_mut() else { return };
     let known = |name: &str| {
         let same = |place: &&Value| place.get("name").and_then(Value::as_str) == Some(name);
         former.as_array().and_then(|all| all.iter().find(same)).and_then(|place| place.get("address")).cloned()
     };
-    let one = |place: &Value| match place.as_str() {
-        Some(name) => json!({"name": name, "address": known(name).unwrap_or_default()}),
-        None => place.clone(),
-    };
-    list.iter().map(one).collect()
+    for place in list {
+        if let Some(name) = place.as_str() {
+            *place = json!({"name": name, "address": known(name).unwrap_or_default()});
+        }
+    }
 }
 
 /// Listings do not carry a manager's title: the one a lookup told of the same manager is kept.
@@ -141,12 +149,12 @@ fn keep_title(manager: &mut Value, former: &Value) {
 }
 
 /// `updated_at` is the row's, or the newest applied event's while that is newer; `created_at` the created event's until read.
-fn time_shown<'a>(record: &'a Record, field: &str) -> Option<Cow<'a, Value>> {
+fn time_shown<'a>(record: &'a Record, field: &Name) -> Option<Cow<'a, Value>> {
     let (older, newer) = by_age(record);
-    let read = || newer.into_iter().chain(older).find_map(|read| read.fields.get(field));
-    let told = record.claims.get(field).map(|claim| &claim.value).or_else(read);
-    let bumped = match field {
-        "updated_at" => {
+    let read = || newer.into_iter().chain(older).find_map(|read| read.fields.value(field));
+    let told = record.claims.value(field).map(|claim| &claim.value).or_else(read);
+    let bumped = match *field {
+        Name::UPDATED_AT => {
             let told = told.and_then(Value::as_str).and_then(Timestamp::parse);
             record.life.touched.map(|(stamp, _)| stamp).filter(|stamp| told.is_none_or(|told| *stamp > told))
         }

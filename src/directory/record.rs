@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EventKind, Fields, Gap, Reason, Timestamp};
+use super::{ByName, EventKind, Fields, Gap, Reason, Timestamp};
 
 /// One user's record: reads and claims apart, so that any order of the same evidence gives the same view.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub struct Record {
     #[serde(default, rename = "d", skip_serializing_if = "Option::is_none")]
     pub detail: Option<Read>,
     /// The greatest claim of each field that no read covers.
-    #[serde(default, rename = "c", skip_serializing_if = "BTreeMap::is_empty", with = "by_event")]
-    pub claims: BTreeMap<String, Claim>,
+    #[serde(default, rename = "c", skip_serializing_if = "ByName::is_empty", with = "by_event")]
+    pub claims: ByName<Claim>,
     /// Whether the user lives, and how that is known.
     #[serde(default, rename = "f")]
     pub life: Life,
@@ -98,13 +98,14 @@ impl Witness {
 }
 
 /// Claims by field, written down by event: an event names itself once, whatever it claims.
-mod by_event {
-    use std::collections::BTreeMap;
+pub(super) mod by_event {
     use std::sync::Arc;
 
     use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
 
-    use super::{Claim, Fields, Witness};
+    use super::super::Name;
+    use super::{ByName, Claim, Fields, Witness};
 
     #[derive(Serialize)]
     struct Told<'a> {
@@ -118,15 +119,30 @@ mod by_event {
 
     /// What one event claims, picked out of all claims: there are few events.
     struct Values<'a> {
-        claims: &'a BTreeMap<String, Claim>,
+        claims: &'a ByName<Claim>,
         by: &'a Arc<Witness>,
     }
 
     impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let own = self.claims.iter().filter(|(_, claim)| claim.by == *self.by);
-            serializer.collect_map(own.map(|(field, claim)| (field, &claim.value)))
+            serializer.collect_map(claimed(self.claims, self.by))
         }
+    }
+
+    /// The events that stand behind claims, each once.
+    pub(in super::super) fn events(claims: &ByName<Claim>) -> Vec<&Arc<Witness>> {
+        let mut events: Vec<&Arc<Witness>> = Vec::new();
+        for claim in claims.values() {
+            if !events.contains(&&claim.by) {
+                events.push(&claim.by);
+            }
+        }
+        events
+    }
+
+    /// What of all claims one event claims.
+    pub(in super::super) fn claimed<'a>(claims: &'a ByName<Claim>, by: &'a Arc<Witness>) -> impl Iterator<Item = (&'a Name, &'a Value)> {
+        claims.iter().filter(move |(_, claim)| claim.by == *by).map(|(field, claim)| (field, &claim.value))
     }
 
     #[derive(serde::Deserialize)]
@@ -139,26 +155,19 @@ mod by_event {
         v: Fields,
     }
 
-    pub(super) fn serialize<S: Serializer>(claims: &BTreeMap<String, Claim>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut events: Vec<&Arc<Witness>> = Vec::new();
-        for claim in claims.values() {
-            if !events.contains(&&claim.by) {
-                events.push(&claim.by);
-            }
-        }
-        serializer.collect_seq(events.into_iter().map(|by| {
+    pub(super) fn serialize<S: Serializer>(claims: &ByName<Claim>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(events(claims).into_iter().map(|by| {
             let Witness { stamp, rank, digest, received, event_id } = by.as_ref();
             Told { s: *stamp, k: *rank, h: *digest, r: *received, e: event_id, v: Values { claims, by } }
         }))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Claim>, D::Error> {
-        let mut claims = BTreeMap::new();
-        for Held { s: stamp, k: rank, h: digest, r: received, e: event_id, v } in Vec::<Held>::deserialize(deserializer)? {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByName<Claim>, D::Error> {
+        let claimed = |Held { s: stamp, k: rank, h: digest, r: received, e: event_id, v }: Held| {
             let by = Arc::new(Witness { stamp, rank, digest, received, event_id });
-            claims.extend(v.into_iter().map(|(field, value)| (field, Claim { value, by: Arc::clone(&by) })));
-        }
-        Ok(claims)
+            v.into_iter().map(move |(field, value)| (field, Claim { value, by: Arc::clone(&by) }))
+        };
+        Ok(Vec::<Held>::deserialize(deserializer)?.into_iter().flat_map(claimed).collect())
     }
 }
 

@@ -1,10 +1,9 @@
 //! A user's fields, and which of them each kind of answer carries (upstream guide, steps 2 and 3, "Webhook Payload Format").
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Fields by upstream's names. An absent field is unknown; a null one is known to be empty.
-pub type Fields = Map<String, Value>;
+use super::{Fields, Name};
 
 /// The fields of a row of `GET /api/v1/users`, in the documented order.
 pub const LISTING_FIELDS: [&str; 22] = [
@@ -98,7 +97,7 @@ impl Shape {
 /// Whether any documented answer carries `field`.
 #[must_use]
 pub fn is_documented(field: &str) -> bool {
-    Shape::Listing.carries(field) || Shape::Detail.carries(field)
+    Name::documented(field).is_some()
 }
 
 /// A user as the directory shows them: reads overlaid by what events say beyond them.

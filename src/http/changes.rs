@@ -145,7 +145,7 @@ mod tests {
     use crate::directory::{Fields, Timestamp};
 
     fn fields(value: Value) -> Fields {
-        value.as_object().cloned().unwrap()
+        value.as_object().cloned().unwrap().into()
     }
 
     fn change(kind: ChangeKind, from: Value, user: Value, deleted_at: Option<&str>) -> Change {

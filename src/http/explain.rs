@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn read(fields: Value, began: &str) -> Read {
-        Read { fields: fields.as_object().cloned().unwrap(), began: at(began), call: 0 }
+        Read { fields: fields.as_object().cloned().unwrap().into(), began: at(began), call: 0 }
     }
 
     fn record() -> Record {

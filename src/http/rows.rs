@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::directory::user::is_documented;
-use crate::directory::{Fields, Shape, User, merge};
+use crate::directory::{Shape, User, merge};
 use crate::storage::{self, Store};
 
 /// What a listing tells of a manager.
@@ -42,8 +42,8 @@ impl<'a> Row<'a> {
             && let Some(known) = managers.find(manager)?
         {
             let mut shown = manager.clone();
-            let newer = MANAGER_FOLLOWS.iter().filter_map(|field| known.fields.get_key_value(*field));
-            shown.extend(newer.map(|(field, value)| (field.clone(), value.clone())));
+            let newer = MANAGER_FOLLOWS.iter().filter_map(|field| Some(((*field).to_owned(), known.fields.get(field)?.clone())));
+            shown.extend(newer);
             row.manager = Cow::Owned(Value::Object(shown));
         }
         Ok(row)
@@ -57,8 +57,8 @@ impl Serialize for Row<'_> {
         for field in self.shape.fields() {
             match (*field, self.shape) {
                 ("manager", shape) => row.serialize_entry(field, &Manager { value: &self.manager, shape })?,
-                ("locations", Shape::Listing) => row.serialize_entry(field, &PlaceNames(fields.get(*field)))?,
-                _ => row.serialize_entry(field, fields.get(*field).unwrap_or(&Value::Null))?,
+                ("locations", Shape::Listing) => row.serialize_entry(field, &PlaceNames(fields.get(field)))?,
+                _ => row.serialize_entry(field, fields.get(field).unwrap_or(&Value::Null))?,
             }
         }
         if self.shape == Shape::Detail {
@@ -126,7 +126,7 @@ impl<'a> Managers<'a> {
     }
 
     /// Who a row's manager is in the directory.
-    fn find(&mut self, manager: &Fields) -> Result<Option<&User>, storage::Error> {
+    fn find(&mut self, manager: &Map<String, Value>) -> Result<Option<&User>, storage::Error> {
         let Some(uid) = manager.get("uid").and_then(Value::as_str) else { return Ok(None) };
         if !self.found.contains_key(uid) {
             let user = self.store.record(self.source, uid)?.and_then(|record| merge::view(&record));
@@ -144,7 +144,7 @@ mod tests {
     use crate::directory::user::{DETAIL_FIELDS, LISTING_FIELDS};
 
     fn user(fields: Value, deleted_at: Option<&str>) -> User {
-        User { fields: fields.as_object().cloned().unwrap(), deleted_at: deleted_at.map(str::to_owned) }
+        User { fields: fields.as_object().cloned().unwrap().into(), deleted_at: deleted_at.map(str::to_owned) }
     }
 
     fn text(user: &User, shape: Shape) -> String {

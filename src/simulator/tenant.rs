@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use serde_json::{Map, Value};
 
 use super::edit::Edit;
 use super::event::Event;
@@ -14,7 +15,7 @@ use super::names::TERMINATIONS;
 use super::person::{self, Person};
 use super::view::{Detail, Row};
 use crate::clock::Clock;
-use crate::directory::{EventKind, Fields, Timestamp};
+use crate::directory::{EventKind, Timestamp};
 
 /// How far back the first users were created.
 const HISTORY: Duration = Duration::from_secs(1000 * 24 * 3600);
@@ -40,9 +41,9 @@ pub struct Truth {
     /// Names the user.
     pub uid: String,
     /// As a listing would show them.
-    pub listing: Fields,
+    pub listing: Map<String, Value>,
     /// As a lookup would show them.
-    pub detail: Fields,
+    pub detail: Map<String, Value>,
     /// When they were deleted; `None` for a live user.
     pub deleted_at: Option<Timestamp>,
 }
@@ -250,10 +251,10 @@ fn managers(users: u32) -> u32 {
 }
 
 /// A view as JSON; views are objects of texts, numbers and lists, which cannot fail to be written.
-fn fields(view: &impl serde::Serialize) -> Fields {
+fn fields(view: &impl serde::Serialize) -> Map<String, Value> {
     match serde_json::to_value(view) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => Fields::new(),
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use rollcall::clock::Clock;
-use rollcall::directory::{Fields, Timestamp};
+use rollcall::directory::Timestamp;
 use rollcall::simulator::api::Api;
 use rollcall::simulator::desk::Rules;
 use rollcall::simulator::event::Event;
@@ -64,7 +64,7 @@ async fn listings_tell_the_truth_of_the_live_and_of_the_deleted() {
     let town = Town::after_an_hour();
     let truths: Vec<_> = town.tenant.lock().live_and_deleted().collect();
     assert!(truths.iter().any(|truth| truth.deleted_at.is_some()));
-    let row = |fields: &Fields| Value::Object(fields.clone());
+    let row = |fields: &serde_json::Map<String, Value>| Value::Object(fields.clone());
     let all: BTreeMap<_, _> = truths.iter().map(|truth| (truth.uid.clone(), row(&truth.listing))).collect();
     let live = truths.iter().filter(|truth| truth.deleted_at.is_none()).map(|truth| (truth.uid.clone(), row(&truth.listing)));
     assert_eq!(town.list("include_deleted=true&sort_by=created_at&sort_order=asc").await, all);

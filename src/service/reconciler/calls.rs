@@ -100,11 +100,11 @@ impl Reconciler {
             let Some(difference) = decision.difference else { continue };
             run.record.progress.changed += 1;
             if run.record.differences.len() < DIFFERENCES_MAX {
-                let to = |field: &String| change::value_now(&difference.user, field);
+                let to = |field: &str| change::value_now(&difference.user, field);
                 let fields: serde_json::Map<_, _> = difference
                     .from
                     .iter()
-                    .map(|(field, from)| (field.clone(), serde_json::json!({"from": from, "to": to(field)})))
+                    .map(|(field, from)| (field.as_str().to_owned(), serde_json::json!({"from": from, "to": to(field)})))
                     .collect();
                 let shown = serde_json::json!({"uid": uid, "kind": difference.kind.name(), "fields": fields});
                 run.record.differences.push(shown);

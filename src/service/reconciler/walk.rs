@@ -147,7 +147,7 @@ mod tests {
         let rows = rows.into_iter().skip(skip).take(100);
         let rows = rows.map(|(id, updated)| {
             let fields = json!({"uid": id.to_string(), "updated_at": second(*updated).to_string()});
-            (id.to_string(), fields.as_object().cloned().expect("an object"))
+            (id.to_string(), fields.as_object().cloned().expect("an object").into())
         });
         UserPage { rows: rows.collect(), total, pages: total.div_ceil(query.per_page) }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::directory::Shape;
@@ -22,7 +22,7 @@ fn body(event: &Event) -> Value {
     serde_json::from_slice(&event.body).unwrap()
 }
 
-fn keys(fields: &Fields) -> BTreeSet<&str> {
+fn keys(fields: &Map<String, Value>) -> BTreeSet<&str> {
     fields.keys().map(String::as_str).collect()
 }
 

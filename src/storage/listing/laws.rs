@@ -71,7 +71,7 @@ prop_compose! {
             "full_name": name, "email": email, "created_at": created_at, "updated_at": updated_at, "active": active,
             "department": department, "employment_status": employment_status,
         });
-        let fields = |row: serde_json::Value| -> Fields { row.as_object().cloned().unwrap() };
+        let fields = |row: serde_json::Value| -> Fields { row.as_object().cloned().unwrap().into() };
         let detail = detail.map(|second| Read { fields: fields(json!({"updated_at": at(second).to_string()})), began: at(second), call: 0 });
         Record { listing: Some(Read { fields: fields(row), began: at(9), call: 0 }), detail, life, ..Record::default() }
     }

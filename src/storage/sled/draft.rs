@@ -8,7 +8,7 @@ use super::journal::frame::{Frame, Unwritable};
 use super::packed::Packer;
 use super::stored::Tally;
 use super::{keys, stored};
-use crate::directory::{Gap, Outcome};
+use crate::directory::{Gap, Outcome, json};
 use crate::storage::entry::{CALLS_KEPT, Numbers};
 use crate::storage::{Batch, Call, Delivery, Error, SeenDelivery, StoredUser};
 
@@ -106,7 +106,7 @@ impl<'a> Draft<'a> {
         if let Some(former) = self.durable.checksum(&key)? {
             self.tally.take(former);
         }
-        let checksum = self.json(&key, record, "a record")?;
+        let checksum = self.put(&key, "a record", |mut buffer| json::record(record, &mut buffer).ok().map(|()| buffer))?;
         self.tally.add(checksum);
         self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref())));
         Ok(())

@@ -124,25 +124,23 @@ impl Durable {
     }
 
     fn load_users(&mut self) -> Result<(), Error> {
-        let mut users: BTreeMap<String, Vec<Projection>> = BTreeMap::new();
-        let mut tally = Tally::default();
+        let (mut sources, mut tally) = (BTreeMap::<String, Index>::new(), Tally::default());
         for row in self.scan(keys::all(keys::USER), true) {
             let (key, value) = row?;
             let (source, uid) = keys::user_of(&key).ok_or_else(|| self.rows.damaged("a record has no readable key"))?;
             tally.add(checksum(&key, &value));
             let record = self.record(&value)?;
             let projection = Projection::of(uid, &record, merge::view(&record).as_ref());
-            match users.get_mut(source) {
-                Some(users) => users.push(projection),
-                None => drop(users.insert(source.to_owned(), vec![projection])),
+            match sources.get_mut(source) {
+                Some(index) => index.load(projection),
+                None => sources.entry(source.to_owned()).or_default().load(projection),
             }
         }
         if tally != self.tally {
             return Err(self.rows.damaged("users' records are missing or older than they were"));
         }
-        for (source, users) in users {
-            self.source_mut(&source).fill(users);
-        }
+        sources.values_mut().for_each(Index::arrange);
+        self.sources = sources;
         Ok(())
     }
 

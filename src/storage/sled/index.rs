@@ -90,12 +90,6 @@ impl Orders {
 }
 
 impl Index {
-    /// Fills an empty index: sorting all users once is far cheaper than putting them in one by one.
-    pub(super) fn fill(&mut self, users: impl IntoIterator<Item = Projection>) {
-        users.into_iter().for_each(|projection| self.load(projection));
-        self.arrange();
-    }
-
     /// Takes in a user who is not there yet, without giving the user a place in any order: see [`Index::arrange`].
     pub(super) fn load(&mut self, projection: Projection) {
         let entry = self.entry(&projection);
@@ -103,7 +97,7 @@ impl Index {
         self.gaps.put(slot, projection.gaps);
     }
 
-    /// Gives everyone their places, once all are loaded.
+    /// Gives everyone their places, once all are loaded: sorting all users once is far cheaper than putting them in one by one.
     pub(super) fn arrange(&mut self) {
         self.table.shrink();
         for order in Order::ALL {

@@ -28,10 +28,13 @@ impl Sled {
 
     /// Records are decoded after the lock is gone, so that a page holds no commit up for longer than its rows take to find.
     pub(in crate::storage) fn list(&self, source: &str, listing: &Listing) -> Result<Page, Error> {
+        let search = self.durable.read().index(source).and_then(|index| index.search(listing));
+        // A search reads many names: no commit waits for that.
+        let searched = search.map(|search| search.run());
         let durable = self.durable.read();
         let cursor = durable.numbers.cursor;
         let Some(index) = durable.index(source) else { return Ok(Page { users: Vec::new(), total: 0, cursor }) };
-        let (uids, total) = index.page(listing);
+        let (uids, total) = index.page_after(listing, searched.as_ref());
         let mut rows = Vec::with_capacity(uids.len());
         for uid in uids {
             let value = durable.get(&keys::user(source, uid))?.ok_or_else(|| durable.rows.damaged("a user's record is missing"))?;

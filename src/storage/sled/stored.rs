@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
-use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User};
+use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User, json};
 use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
@@ -47,7 +47,11 @@ pub(super) fn encode_change(change: &Change, buffer: Vec<u8>) -> Option<Vec<u8>>
         deleted_at: change.user.deleted_at.as_deref(),
     };
     let mut buffer = postcard::to_extend(&stored, buffer).ok()?;
-    serde_json::to_writer(&mut buffer, &(&change.from, &change.user.fields)).ok()?;
+    for (mark, fields) in [(b'[', &change.from), (b',', &change.user.fields)] {
+        buffer.push(mark);
+        json::fields(fields, &mut buffer).ok()?;
+    }
+    buffer.push(b']');
     Some(buffer)
 }
 

@@ -60,7 +60,7 @@ pub fn read(body: &[u8], received: Timestamp) -> Delivery {
     let event_id = parts.own_id().unwrap_or_else(|| const_hex::encode(hash));
     let arrival = Arrival { event_id: &event_id, received, digest: hash.first_chunk().map_or(0, |head| u64::from_be_bytes(*head)) };
     let content = parts.content(&arrival).unwrap_or_else(Content::Quarantined);
-    let event = parts.event.map(|name| name.chars().take(EVENT_CHARS_MAX).collect());
+    let event = parts.event.map(cut);
     Delivery { event_id, event, uid: parts.uid, content }
 }
 
@@ -169,7 +169,23 @@ fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
 
 /// A value that is a text.
 fn text(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
+    let written = raw.get();
+    // Nearly all are written without an escape: then they stand there as they are.
+    match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Some(plain.to_owned()),
+        Some(_) => serde_json::from_str(written).ok(),
+        None => None,
+    }
+}
+
+/// As much of an event's name as is told.
+fn cut(mut name: String) -> String {
+    if name.len() > EVENT_CHARS_MAX
+        && let Some((end, _)) = name.char_indices().nth(EVENT_CHARS_MAX)
+    {
+        name.truncate(end);
+    }
+    name
 }
 
 /// A whole number of at most 200 digits, as it was written. `10.0` and `1e3` are none: they have no one decimal text.

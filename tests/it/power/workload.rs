@@ -63,7 +63,7 @@ fn body(number: u64) -> Option<Vec<u8>> {
 }
 
 fn fields(value: Value) -> Fields {
-    value.as_object().cloned().unwrap()
+    value.as_object().cloned().unwrap().into()
 }
 
 fn gap(number: u64) -> Gap {

@@ -21,12 +21,6 @@ const STEPS_A_TIME: usize = 24;
 const STEPS_A_NAME: usize = 160;
 
 impl Index {
-    /// The uids of a page, and how many users match on all pages.
-    pub(in crate::storage::sled) fn page(&self, listing: &Listing) -> (Vec<&str>, usize) {
-        let searched = self.search(listing).map(Search::run);
-        self.page_after(listing, searched.as_ref())
-    }
-
     /// The search that a listing needs through the texts of all users. It shares them, so it is to be run while nothing is locked.
     pub(in crate::storage::sled) fn search(&self, listing: &Listing) -> Option<Search> {
         let finder = finder(listing.search.as_ref()?);
@@ -37,7 +31,8 @@ impl Index {
         })
     }
 
-    /// The page as of now, given what a search found at an earlier time: only what changed since is searched again.
+    /// The uids of a page as of now, and how many users match on all pages, given what a search found at an earlier time: only what
+    /// changed since is searched again.
     pub(in crate::storage::sled) fn page_after(&self, listing: &Listing, searched: Option<&Searched>) -> (Vec<&str>, usize) {
         let order = order_of(listing);
         let Some(matches) = self.matches(listing, searched) else { return self.plain(order, listing) };

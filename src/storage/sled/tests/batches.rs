@@ -41,7 +41,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 }
 
 pub(super) fn fields(value: Value) -> Fields {
-    value.as_object().cloned().unwrap()
+    value.as_object().cloned().unwrap().into()
 }
 
 /// A live user as a listing shows them.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::is_name;
 use super::{Failure, PageQuery, UserPage};
@@ -46,7 +46,7 @@ pub(super) fn user(body: &[u8], uid: &str) -> Result<Fields, Failure> {
     if user.get("uid").and_then(Value::as_str) != Some(uid) {
         return unusable("it is not about the user that was asked for");
     }
-    Ok(user)
+    Ok(user.into())
 }
 
 /// Whether an error body has the code `user_not_found`. A proxy or a wrong base URL answers 404 too, and proves nothing about a user.
@@ -55,20 +55,20 @@ pub(super) fn says_user_not_found(body: &[u8]) -> bool {
     whole.pointer("/error/code").and_then(Value::as_str) == Some("user_not_found")
 }
 
-fn object(body: &[u8]) -> Result<Fields, Failure> {
+fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
     serde_json::from_slice(body).or_else(|_| unusable("it is not a JSON object; check that base_url is the tenant's own address"))
 }
 
 fn row(row: Value) -> Result<(String, Fields), Failure> {
     let Value::Object(row) = row else { return unusable("a user is not an object") };
     match row.get("uid").and_then(Value::as_str) {
-        Some(uid) if is_name(uid) => Ok((uid.to_owned(), row)),
+        Some(uid) if is_name(uid) => Ok((uid.to_owned(), row.into())),
         _ => unusable("a user has no uid of 1 to 200 characters"),
     }
 }
 
 /// A count; some servers write them as texts.
-fn number(meta: &Fields, name: &str) -> Option<u64> {
+fn number(meta: &Map<String, Value>, name: &str) -> Option<u64> {
     let value = meta.get(name)?;
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }

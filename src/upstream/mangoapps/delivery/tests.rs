@@ -222,6 +222,15 @@ fn an_events_name_is_cut_after_a_hundred_characters() {
 
 proptest! {
     #[test]
+    fn a_text_is_read_as_serde_json_reads_it(value in any::<String>().prop_map(Value::from), escaped in "[a-z\"\\\\/u0-9]{0,12}") {
+        for written in [value.to_string(), format!("\"{escaped}\""), "5".to_owned(), "[\"a\"]".to_owned(), "null".to_owned()] {
+            if let Ok(raw) = serde_json::from_str::<&RawValue>(&written) {
+                prop_assert_eq!(text(raw), serde_json::from_str::<String>(&written).ok(), "{}", written);
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_get_an_event_id_of_sane_length(body: Vec<u8>) {
         let delivery = read(&body, NOW);
         prop_assert!(is_name(&delivery.event_id));
