@@ -15,10 +15,13 @@ use crate::storage::Error;
 
 /// Rows written to the tree in one piece, and their bytes, about. They become up to eight times as many bytes in sled's log, which must
 /// not go through more than one end of a segment between two syncs: see [`super::folder`].
-const PIECE_ROWS_MAX: usize = 48;
-const PIECE_BYTES_MAX: usize = 128 * 1024;
-/// Pieces after one commit while the journal is too long; usually one.
-const PIECES_MAX_LATE: usize = 64;
+const PIECE_ROWS_MAX: usize = 96;
+const PIECE_BYTES_MAX: usize = 192 * 1024;
+/// Pieces that are waited for after one commit while the journal is too long: more rows than a commit has. Usually it is one, and nobody
+/// waits.
+const PIECES_MAX_LATE: usize = 2;
+/// Pieces that settle at once where something is to be forgotten that is still pending.
+const PIECES_MAX_HURRY: usize = 64;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
 
@@ -73,7 +76,7 @@ impl Sled {
     /// Lets rows settle out of turn, a bounded piece; returns how many of the pending ones did.
     pub(super) fn hurry(&self, writer: &mut Writer) -> Result<usize, Error> {
         let before = self.durable.read().pending.len();
-        for _ in 0..PIECES_MAX_LATE {
+        for _ in 0..PIECES_MAX_HURRY {
             while !self.settled(writer, true)? {}
             if self.durable.read().pending.old.is_some() {
                 self.settle(writer)?;
