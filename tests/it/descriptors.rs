@@ -8,7 +8,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use crate::answers::{Answer, sign};
 use crate::house::until;
 use crate::kill::{body, check};
-use crate::program::{Program, rollcall, run, settings, text};
+use crate::program::{Program, rollcall, run, serving_beyond_limits, settings, text};
 use crate::wire::Wire;
 
 /// How soon after descriptors returned deliveries have to be taken again.
@@ -164,13 +164,7 @@ fn a_service_without_descriptors_takes_no_new_connection_and_heals_by_itself() {
 fn a_store_that_failed_without_descriptors_heals_once_there_are_some() {
     let folder = tempfile::tempdir().unwrap();
     let file = settings(folder.path(), "log.level = \"info\"");
-    // Without the trap a write beyond the limit would end the process.
-    let command = || {
-        let mut command = Command::new("sh");
-        let program = rollcall(&[]).get_program().to_owned();
-        command.env_clear().args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program).args(["serve", "--config", &file]);
-        command
-    };
+    let command = || serving_beyond_limits(&file);
     let mut served = Served::start(&mut command());
     let mut wire = served.connect();
     served.deliver_well(&mut wire);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::answers::{self, Answer};
 use crate::house::until;
 use crate::kill::{body, check};
-use crate::program::{Program, rollcall, settings};
+use crate::program::{Program, rollcall, serving_beyond_limits, settings};
 
 /// How soon after room returned deliveries have to be taken again.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
@@ -147,13 +147,7 @@ fn limit_files(program: &Program, bytes: Option<u64>) {
 fn writes_that_fail_are_answered_503_until_they_succeed_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = settings(folder.path(), "log.level = \"info\"");
-    // Without the trap a write beyond the limit would end the process.
-    let command = || {
-        let mut command = Command::new("sh");
-        let program = rollcall(&[]).get_program().to_owned();
-        command.env_clear().args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program).args(["serve", "--config", &file]);
-        command
-    };
+    let command = || serving_beyond_limits(&file);
     let mut served = Served::start(&mut command());
     served.deliver(30);
     for _ in 0..3 {

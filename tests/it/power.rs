@@ -20,6 +20,7 @@ use rand::{Rng, SeedableRng};
 
 use self::disk::{Disk, Image, Manner};
 use self::workload::Said;
+use crate::program::told;
 use crate::trace::{self, Call};
 
 /// Cuts of one recording.
@@ -86,12 +87,6 @@ impl fmt::Display for Cut {
 /// The store's folder below a recording's root: two new folders deep.
 fn store_in(root: &Path) -> PathBuf {
     root.join("some").join("store")
-}
-
-/// What a test is told from outside.
-#[expect(clippy::disallowed_methods, reason = "this is asked of the test, not of the service")]
-fn told(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 fn say(word: &str, number: u64) {

@@ -41,6 +41,14 @@ pub(crate) fn settings(folder: &Path, more: &str) -> String {
     file.display().to_string()
 }
 
+/// A service for whom a write beyond the limit of its files fails, as on a full disk: without the trap it would end the process.
+pub(crate) fn serving_beyond_limits(file: &str) -> Command {
+    let mut command = Command::new("sh");
+    let program = rollcall(&[]).get_program().to_owned();
+    command.env_clear().args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program).args(["serve", "--config", file]);
+    command
+}
+
 /// What a test is told from outside.
 #[expect(clippy::disallowed_methods, reason = "this is asked of the test, not of the service")]
 pub(crate) fn told(name: &str) -> Option<String> {
