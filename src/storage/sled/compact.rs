@@ -51,10 +51,12 @@ impl Sled {
         let place = folder::tree_at(&self.folder, tree.saturating_add(1));
         let wanted = || wanted() && !turn.is_cancelled();
         let moved = self.write_anew(&place, &wanted).and_then(|(rows, file)| self.take_over((rows, file), &turn));
-        drop(turn);
         let old = folder::tree_at(&self.folder, if moved.is_ok() { tree } else { tree.saturating_add(1) });
-        // What stays is taken away at the next start.
-        drop(fs::remove_dir_all(old));
+        // A store in trouble is opened anew: only that tells which tree counts. What stays here is taken away then.
+        if self.healthy().is_ok() {
+            drop(fs::remove_dir_all(old));
+        }
+        drop(turn);
         moved.map(|after| Compaction { before, after, content })
     }
 
@@ -89,9 +91,11 @@ impl Sled {
         }
         let bytes = file.metadata().map_or(0, |file| file.len());
         writer.tree += 1;
-        if let Err(error) = folder::write_mark(&self.folder, self.mark(&writer)) {
+        let marked = folder::write_mark(&self.folder, self.mark(&writer)).and_then(|()| self.faults.meet());
+        if let Err(error) = marked {
+            // Either tree may count now: nothing may settle in one that does not.
             writer.tree -= 1;
-            return Err(rows.unavailable(error));
+            return Err(self.fail(&mut writer, &error.to_string()));
         }
         writer.file = Arc::new(file);
         let former = std::mem::replace(&mut self.durable.write().rows, rows);

@@ -91,3 +91,28 @@ fn a_store_that_is_opened_anew_meanwhile_tells_whoever_copies_it() {
     drop(store);
     check(&open(&folder));
 }
+
+#[test]
+fn a_compaction_that_cannot_say_which_tree_counts_loses_nothing() {
+    let (folder, store) = house();
+    for _ in 0..20 {
+        store.commit(&touching(store.numbers())).unwrap();
+        settle(&store);
+    }
+    // Whatever settles has ended.
+    drop(store.snapshot().unwrap());
+    *sled(&store).faults.plan.lock() = (0, 1);
+    assert!(matches!(store.compact(&|| true), Err(Error::Unavailable { .. })));
+    assert!(store.healthy().is_err());
+    super::healing::mend(&store);
+    check(&store);
+    for _ in 0..20 {
+        store.commit(&touching(store.numbers())).unwrap();
+        settle(&store);
+    }
+    drop(store);
+    let store = open(&folder);
+    check(&store);
+    assert!(store.compact(&|| true).is_ok());
+    check(&store);
+}
