@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::durable::Durable;
-use super::index::Projection;
-use super::journal::frame::{Frame, Unwritable};
+use super::index::{Projection, Written};
+use super::journal::frame::{Frame, Unwritable, Value};
 use super::packed::Packer;
+use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
 use crate::directory::{Gap, Outcome, json};
@@ -103,12 +104,13 @@ impl<'a> Draft<'a> {
         let record = &known.record;
         record.gaps.values().for_each(|gap| self.note_gap(gap));
         let key = keys::user(source, uid);
-        if let Some(former) = self.durable.checksum(&key)? {
-            self.tally.take(former);
+        if let Some(former) = self.durable.index(source).and_then(|index| index.written(uid)) {
+            self.tally.take(former.checksum);
         }
-        let checksum = self.put(&key, "a record", |mut buffer| json::record(record, &mut buffer).ok().map(|()| buffer))?;
-        self.tally.add(checksum);
-        self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref())));
+        let value = self.put(&key, "a record", |mut buffer| json::record(record, &mut buffer).ok().map(|()| buffer))?;
+        self.tally.add(value.checksum);
+        let written = Written { checksum: value.checksum, cut: Rows::cuts(value.len as usize) };
+        self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref(), written)));
         Ok(())
     }
 
@@ -135,18 +137,18 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn put(&mut self, key: &[u8], what: &str, write: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<u32, Error> {
+    fn put(&mut self, key: &[u8], what: &str, write: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<Value, Error> {
         self.frame.put(key, write).map_err(|Unwritable| self.unwritable(what))
     }
 
-    fn bytes(&mut self, key: &[u8], value: &[u8]) -> Result<u32, Error> {
+    fn bytes(&mut self, key: &[u8], value: &[u8]) -> Result<Value, Error> {
         self.put(key, "a row", |mut buffer| {
             buffer.extend_from_slice(value);
             Some(buffer)
         })
     }
 
-    fn json(&mut self, key: &[u8], value: &impl serde::Serialize, what: &str) -> Result<u32, Error> {
+    fn json(&mut self, key: &[u8], value: &impl serde::Serialize, what: &str) -> Result<Value, Error> {
         self.put(key, what, |mut buffer| serde_json::to_writer(&mut buffer, value).ok().map(|()| buffer))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::{Drafted, is_over};
 use super::filter::Filter;
 use super::folder::Mark;
-use super::index::{Index, Projection};
+use super::index::{Index, Projection, Written};
 use super::journal::frame::checksum;
 use super::pending::Pending;
 use super::rows::Rows;
@@ -128,9 +128,12 @@ impl Durable {
         for row in self.scan(keys::all(keys::USER), true) {
             let (key, value) = row?;
             let (source, uid) = keys::user_of(&key).ok_or_else(|| self.rows.damaged("a record has no readable key"))?;
-            tally.add(checksum(&key, &value));
+            // While a row is pending, nobody knows how the tree's former one is written.
+            let cut = Rows::cuts(value.len()) || self.pending.get(&key).is_some();
+            let written = Written { checksum: checksum(&key, &value), cut };
+            tally.add(written.checksum);
             let record = self.record(&value)?;
-            let projection = Projection::of(uid, &record, merge::view(&record).as_ref());
+            let projection = Projection::of(uid, &record, merge::view(&record).as_ref(), written);
             match sources.get_mut(source) {
                 Some(index) => index.load(projection),
                 None => sources.entry(source.to_owned()).or_default().load(projection),

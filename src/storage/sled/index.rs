@@ -23,7 +23,7 @@ mod table;
 mod texts;
 
 use gaps::Gaps;
-pub(super) use projection::Projection;
+pub(super) use projection::{Projection, Written};
 use ranking::{Member, Ranking, Target};
 use row::{Entry, Order, Row, Value};
 use search::Recent;
@@ -94,6 +94,7 @@ impl Index {
     pub(super) fn load(&mut self, projection: Projection) {
         let entry = self.entry(&projection);
         let slot = self.add(&projection, entry);
+        self.table.note_written(slot, projection.written);
         self.gaps.put(slot, projection.gaps);
     }
 
@@ -119,6 +120,7 @@ impl Index {
                 slot
             }
         };
+        self.table.note_written(slot, projection.written);
         self.gaps.put(slot, projection.gaps);
     }
 
@@ -126,6 +128,11 @@ impl Index {
     pub(super) fn put_state(&mut self, state: SourceState) {
         self.gaps.put_source(&state);
         self.state = state;
+    }
+
+    /// How a user's record is written down; `None` where there is none.
+    pub(super) fn written(&self, uid: &str) -> Option<Written> {
+        self.slots.find(uid, &self.table.uids).and_then(|slot| self.table.written(slot))
     }
 
     /// The uids of the users with this e-mail: live ones first, then by uid.

@@ -20,15 +20,6 @@ impl Durable {
         }
     }
 
-    /// The CRC-32C of `key` and the value there; `None` where there is none.
-    pub(super) fn checksum(&self, key: &[u8]) -> Result<Option<u32>, Error> {
-        match self.pending.get(key) {
-            Some(Held::Value(_, place)) => Ok(Some(place.checksum)),
-            Some(Held::Gone) => Ok(None),
-            None => Ok(self.rows.get(key)?.map(|value| super::journal::frame::checksum(key, &value))),
-        }
-    }
-
     /// The rows of a range, upwards or downwards by key, each with its whole value.
     pub(super) fn scan<'a>(&'a self, range: impl RangeBounds<Vec<u8>>, upwards: bool) -> Merged<'a> {
         self.scan_behind(|bounds| self.pending.range(bounds, upwards), range, upwards)

@@ -16,6 +16,8 @@ use crate::storage::Error;
 pub(super) const VALUE_BYTES_MAX: usize = 4_000;
 /// What a row adds to its content.
 pub(super) const OVERHEAD_BYTES: usize = 1 + 4;
+/// A longer value is cut.
+const ROOM_BYTES: usize = VALUE_BYTES_MAX - OVERHEAD_BYTES;
 
 const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
@@ -41,6 +43,11 @@ impl Rows {
         Self { tree: self.tree.take(), folder: self.folder.clone() }
     }
 
+    /// Whether a value of so many bytes is cut into pieces.
+    pub(super) const fn cuts(value_bytes: usize) -> bool {
+        value_bytes > ROOM_BYTES
+    }
+
     /// Whether it was not taken away.
     pub(super) const fn is_open(&self) -> bool {
         self.tree.is_some()
@@ -53,7 +60,7 @@ impl Rows {
         if pieces == 1 { Ok(Some(first)) } else { self.join(key, pieces, &first).map(Some) }
     }
 
-    /// Adds a value to `batch`, at a key that holds none.
+    /// Adds a value to `batch`, at a key that holds none, or one that is not cut into pieces.
     pub(super) fn insert(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) {
         self.write(batch, key, value);
     }
@@ -153,8 +160,7 @@ impl Rows {
 
     /// Returns how many rows the value takes.
     fn write(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> u32 {
-        const ROOM_BYTES: usize = VALUE_BYTES_MAX - OVERHEAD_BYTES;
-        if value.len() <= ROOM_BYTES {
+        if !Self::cuts(value.len()) {
             batch.insert(key, sealed(key, WHOLE, &[value]));
             return 1;
         }

@@ -22,12 +22,17 @@ const PIECE_BYTES_MAX: usize = 192 * 1024;
 const PIECES_MAX_LATE: usize = 2;
 /// Pieces that settle at once where something is to be forgotten that is still pending.
 const PIECES_MAX_HURRY: usize = 64;
+/// Records that are written without a pause.
+const RECORDS_MAX: usize = 8;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
 
 /// A part of the older file's rows on its way into the tree.
 struct Piece {
+    /// What counts as a whole or not at all.
     writes: sled::Batch,
+    /// Users' records, of which each stands alone.
+    records: Vec<sled::Batch>,
     /// Rows of the tree that it writes, and their bytes.
     rows: usize,
     bytes: usize,
@@ -36,6 +41,12 @@ struct Piece {
     settled: Settled,
     /// What the filter is to know of.
     ids: Vec<Box<[u8]>>,
+}
+
+impl Piece {
+    fn new(settled: Settled) -> Self {
+        Self { writes: sled::Batch::default(), records: Vec::new(), rows: 0, bytes: 0, taken: 0, settled, ids: Vec::new() }
+    }
 }
 
 /// What has settled once a piece is written.
@@ -104,24 +115,29 @@ impl Sled {
             let durable = self.durable.read();
             durable.piece((block, generation), |number| forgotten.keeps(number))?
         };
-        let Piece { writes, taken, settled, ids, .. } = piece;
+        let Piece { mut records, writes, taken, settled, ids, .. } = piece;
+        records.push(writes);
         if settled.generation == generation {
             // The young file's head is on disk before the tree says that this one is no longer needed.
             let synced = self.faults.meet().and_then(|()| writer.journal.sync());
             synced.map_err(|error| self.fail(writer, &error.to_string()))?;
         }
         writer.settling = Some(Settling { taken, settled, ids });
-        self.write_tree(writer, writes)
+        self.write_tree(writer, records)
     }
 
-    /// Has rows written to the tree and made durable, on another thread.
-    pub(super) fn write_tree(&self, writer: &mut Writer, writes: sled::Batch) -> Result<(), Error> {
+    /// Has rows written to the tree and made durable, on another thread, which lets others run between two batches: where it shares a
+    /// core with them, deliveries would wait for all of it.
+    pub(super) fn write_tree(&self, writer: &mut Writer, writes: Vec<sled::Batch>) -> Result<(), Error> {
         let (rows, file, faults) = (self.durable.read().rows.clone(), Arc::clone(&writer.file), Arc::clone(&self.faults));
         writer.syncer.begin(move || {
             let unavailable = |error: std::io::Error| rows.unavailable(error);
             // First what sled moved of itself: no segment may be written anew before what was moved out of it is on disk.
             faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)?;
-            rows.apply(writes)?;
+            for batch in writes {
+                rows.apply(batch)?;
+                std::thread::yield_now();
+            }
             super::reclaim();
             faults.meet().map_err(unavailable).and_then(|()| rows.flush())?;
             faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)
@@ -160,7 +176,7 @@ impl Sled {
 impl Durable {
     /// The next piece of the older file, whose generation it is.
     fn piece(&self, (block, generation): (&mut Block, u64), kept: impl Fn(u64) -> bool) -> Result<Piece, Error> {
-        let mut piece = Piece { writes: sled::Batch::default(), rows: 0, bytes: 0, taken: 0, settled: self.settled, ids: Vec::new() };
+        let mut piece = Piece::new(self.settled);
         let Some(old) = &self.pending.old else { return Ok(piece) };
         let mut rows = old.rows.iter().peekable();
         while let Some((key, place)) = rows.peek().copied()
@@ -193,13 +209,26 @@ impl Durable {
             return Ok(());
         }
         piece.rows += 1;
-        match self.told(key, held)? {
-            Some(value) => {
-                piece.bytes += key.len() + value.len();
-                self.rows.replace(&mut piece.writes, key, &value)
-            }
-            None => self.rows.remove(&mut piece.writes, key),
+        let Some(value) = self.told(key, held)? else { return self.rows.remove(&mut piece.writes, key) };
+        piece.bytes += key.len() + value.len();
+        if keys::kind_of(key) != keys::USER {
+            return self.rows.replace(&mut piece.writes, key, &value);
         }
+        if piece.rows.is_multiple_of(RECORDS_MAX) || piece.records.is_empty() {
+            piece.records.push(sled::Batch::default());
+        }
+        let Some(writes) = piece.records.last_mut() else { return Ok(()) };
+        if self.is_cut(key) {
+            return self.rows.replace(writes, key, &value);
+        }
+        self.rows.insert(writes, key, &value);
+        Ok(())
+    }
+
+    /// Whether a user's record may be cut into pieces, in the tree or in the journal.
+    fn is_cut(&self, key: &[u8]) -> bool {
+        let written = keys::user_of(key).and_then(|(source, uid)| self.index(source)?.written(uid));
+        written.is_none_or(|written| written.cut)
     }
 
     /// The ids that belong into one row of the tree.

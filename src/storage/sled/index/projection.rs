@@ -30,6 +30,15 @@ pub(super) struct OpenGap {
     pub(super) detected_at: Timestamp,
 }
 
+/// How a user's record is written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::storage::sled) struct Written {
+    /// CRC-32C of its key and itself.
+    pub(in crate::storage::sled) checksum: u32,
+    /// Whether it is cut into pieces, or may be.
+    pub(in crate::storage::sled) cut: bool,
+}
+
 /// A user for the index. Absent times are the earliest ones.
 pub(in crate::storage::sled) struct Projection {
     pub(super) uid: Box<str>,
@@ -44,11 +53,12 @@ pub(in crate::storage::sled) struct Projection {
     pub(super) standing: Standing,
     pub(super) detail_stale: bool,
     pub(super) gaps: Box<[OpenGap]>,
+    pub(super) written: Written,
 }
 
 impl Projection {
-    /// Projects a record and the directory's own view of it.
-    pub(in crate::storage::sled) fn of(uid: &str, record: &Record, view: Option<&User>) -> Self {
+    /// Projects a record, the directory's own view of it, and how it is written down.
+    pub(in crate::storage::sled) fn of(uid: &str, record: &Record, view: Option<&User>, written: Written) -> Self {
         let text = |field| view.and_then(|view| view.text(field));
         let time = |field| view.and_then(|view| merge::time(&view.fields, field)).unwrap_or(Timestamp::MIN);
         let gap = |(reason, gap): (&Reason, &crate::directory::Gap)| OpenGap {
@@ -70,6 +80,7 @@ impl Projection {
             standing: standing(view),
             detail_stale: merge::detail_stale(record),
             gaps: record.gaps.iter().map(gap).collect(),
+            written,
         }
     }
 }

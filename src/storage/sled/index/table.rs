@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::bits::Bits;
+use super::projection::Written;
 use super::ranking::{Member, Target};
 use super::row::{Entry, Order, Row, Value};
 use super::sets::Standings;
@@ -18,6 +19,10 @@ pub(super) struct Table {
     pub(super) texts: Texts,
     pub(super) standings: Standings,
     stale: Bits,
+    /// Of records as they are written down.
+    checksums: Vec<u32>,
+    /// Whose record is cut into pieces, or was once.
+    cut: Bits,
 }
 
 impl Table {
@@ -103,9 +108,27 @@ impl Table {
         Target { prefix: value.prefix(), before: move |other| compare(other).is_lt() }
     }
 
+    /// How a user's record is written down.
+    pub(super) fn written(&self, slot: u32) -> Option<Written> {
+        self.checksums.get(slot as usize).map(|checksum| Written { checksum: *checksum, cut: self.cut.contains(slot) })
+    }
+
+    /// Takes in how a user's record is written down now. Once cut it counts as cut: the tree may still hold the pieces.
+    pub(super) fn note_written(&mut self, slot: u32, written: Written) {
+        let slots = self.entries.len();
+        self.checksums.resize(slots, 0);
+        if let Some(checksum) = self.checksums.get_mut(slot as usize) {
+            *checksum = written.checksum;
+        }
+        if written.cut {
+            self.cut.insert(slot);
+        }
+    }
+
     /// Gives back the room that growing left over.
     pub(super) fn shrink(&mut self) {
         self.entries.shrink_to_fit();
+        self.checksums.shrink_to_fit();
     }
 
     fn note_stale(&mut self, slot: u32, stale: bool) {

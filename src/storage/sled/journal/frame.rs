@@ -46,8 +46,12 @@ impl Frame {
         Self { bytes, rows: Vec::new() }
     }
 
-    /// Adds a row whose value `write` appends to the buffer; returns the value's checksum.
-    pub(in crate::storage::sled) fn put(&mut self, key: &[u8], write: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<u32, Unwritable> {
+    /// Adds a row whose value `write` appends to the buffer; returns where the value stands.
+    pub(in crate::storage::sled) fn put(
+        &mut self,
+        key: &[u8],
+        write: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>,
+    ) -> Result<Value, Unwritable> {
         let head = self.bytes.len();
         let key = self.open(key)?;
         let offset = key.end;
@@ -58,8 +62,9 @@ impl Frame {
         if let Some(place) = self.bytes.get_mut(head + 2..head + ROW_HEAD_BYTES) {
             place.copy_from_slice(&len.to_le_bytes());
         }
-        self.rows.push(Row { key, value: Some(Value { offset, len, checksum }) });
-        Ok(checksum)
+        let value = Value { offset, len, checksum };
+        self.rows.push(Row { key, value: Some(value) });
+        Ok(value)
     }
 
     /// Adds that the row at `key` is taken away.

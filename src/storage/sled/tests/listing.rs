@@ -7,7 +7,7 @@ use serde_json::json;
 use super::batches::house;
 use crate::directory::{Life, Record, merge};
 use crate::storage::listing::laws::{self, Model, at, some_listing, some_record};
-use crate::storage::sled::index::{Index, Projection};
+use crate::storage::sled::index::{Index, Projection, Written};
 use crate::storage::{Listing, SortBy};
 
 #[test]
@@ -17,7 +17,7 @@ fn the_store_keeps_the_laws_of_lists() {
 }
 
 fn projected(uid: &str, record: &Record) -> Projection {
-    Projection::of(uid, record, merge::view(record).as_ref())
+    Projection::of(uid, record, merge::view(record).as_ref(), Written::default())
 }
 
 fn put(index: &mut Index, model: &mut Model, uid: &str, record: Record) {
