@@ -294,8 +294,8 @@ impl Reconciler {
 
     /// Ends a run; the record is stored if the store takes it.
     async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
-        let closes = self.answered_by(&run);
         (run.record.state, run.record.message) = (state, message);
+        let closes = self.answered_by(&run);
         run.record.finished_at = Some(self.means.clock.now());
         if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {
             self.log_end(&run);

@@ -120,6 +120,6 @@ pub struct Due {
     pub uid: String,
     /// When the first gap is due, in upstream's time.
     pub due: Timestamp,
-    /// Why, and which read each wants.
+    /// Why, which read each wants, and when each is due.
     pub gaps: Vec<(Reason, Need, Timestamp)>,
 }

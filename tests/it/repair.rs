@@ -214,6 +214,16 @@ fn what_waits_is_not_asked_for_twice_and_can_be_cancelled() {
     assert_ne!(house.request("incremental", json!({}))["id"], run["id"]);
 }
 
+#[test]
+fn what_is_cancelled_leaves_no_gap_of_the_operators() {
+    let house = House::joined(8, BRISK).set("sources.main.bulk_requests_per_hour", 2).open().swept();
+    let run = house.request("incremental", json!({}));
+    let asked = || house.gaps("open").iter().any(|gap| gap["reason"] == "operator");
+    assert!(asked(), "{:?}", house.gaps("open"));
+    assert_eq!(house.ask(&format!("/api/v1/reconciliations/{}/cancel", run["id"]), &json!({})).status, 200);
+    house.until("the gap to be closed", || (!asked()).then_some(()));
+}
+
 /// Moves a house's clock on, in steps shorter than the ledger's guard, and lets every call arrive in the step of its sending.
 fn live_on(house: &House, hours: u32) {
     let arrived = || house.api().bulk_traffic().requests + house.api().lookup_traffic().requests;

@@ -13,7 +13,7 @@ impl Reconciler {
     pub(super) fn new_pass(&self) -> Option<Pass> {
         let cursor = self.means.store.source(&self.means.tenant.name).ok()?.cursor?;
         let began = self.means.tenant.time.now();
-        Some(Pass { began, all: Walk::new(cursor, true), live: None, complete: true, more: false, horizon: None })
+        Some(Pass::new(began, cursor))
     }
 
     /// Asks for one page.
@@ -79,7 +79,8 @@ impl Reconciler {
             evidence = rest;
         }
         let held = self.means.store.source(&self.means.tenant.name)?.cursor;
-        let reach = if more { newest } else { newest.map(|newest| newest.min(began - self.behind())) };
+        // Also where the pass goes on: what becomes visible late, behind what was read already, is for the next one.
+        let reach = newest.map(|newest| newest.min(began - self.behind()));
         let cursor = if complete { held.max(reach.map(Timestamp::floor_to_second)) } else { held };
         let wall = self.means.clock.now();
         let offset = self.means.tenant.time.offset_millis();
@@ -90,7 +91,9 @@ impl Reconciler {
         });
         if more {
             self.commit(run, Step { evidence, edit: Some(edit), ..Step::default() }).await?;
-            run.work = self.new_pass().map_or(Work::Lookups(std::collections::VecDeque::new()), |pass| Work::Pass(Box::new(pass)));
+            // Rows that were gathered are the reason, so there is a newest one; a dry run goes on from it too.
+            let from = newest.or(held).unwrap_or(began).floor_to_second();
+            run.work = Work::Pass(Box::new(Pass { complete, ..Pass::new(began, from) }));
             return Ok(());
         }
         run.record.state = if complete { RunState::Done } else { RunState::Failed };

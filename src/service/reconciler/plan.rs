@@ -95,9 +95,12 @@ impl Reconciler {
         let passing = self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)));
         let mut single = by_lookup;
         if only_listings || by_pass.len() >= PASS_FROM_USERS {
-            // Before the first sweep is over, its pages close these gaps.
+            // Before the first sweep is over, its pages close these gaps. A gap that the last pass could not close yet must not ask for
+            // one pass after the other.
+            let rested = self.passed.is_none_or(|passed| now >= passed + self.means.settings.settle);
             if swept
                 && !passing
+                && rested
                 && let Some(pass) = self.new_pass()
             {
                 let reasons = reasons(&by_pass);
@@ -112,8 +115,8 @@ impl Reconciler {
     /// Whether a pass may close this user's gaps: none wants a lookup, and no pass has tried already.
     fn fits_a_pass(&self, user: &Due) -> bool {
         let tolerance = self.means.settings.tolerance;
-        user.gaps.iter().all(|(_, need, happened)| {
-            let tried = self.passed.is_some_and(|passed| passed > *happened + tolerance);
+        user.gaps.iter().all(|(_, need, due)| {
+            let tried = self.passed.is_some_and(|passed| passed > *due + tolerance);
             *need != Need::Lookup && !tried
         })
     }

@@ -64,6 +64,14 @@ pub struct Pass {
     pub horizon: Option<Timestamp>,
 }
 
+impl Pass {
+    /// A pass that began then, from `from` on.
+    #[must_use]
+    pub const fn new(began: Timestamp, from: Timestamp) -> Self {
+        Self { began, all: Walk::new(from, true), live: None, complete: true, more: false, horizon: None }
+    }
+}
+
 /// One reconciliation that is not over.
 #[derive(Debug)]
 pub struct Run {
