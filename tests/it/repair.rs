@@ -113,6 +113,18 @@ fn a_dry_run_moves_nothing_and_tells_what_it_would() {
 }
 
 #[test]
+fn a_dry_run_over_more_than_one_walk_comes_to_its_end() {
+    let plan = House::joined(5_100, HASTY).set("sources.main.reconcile.incremental_every", "\"0s\"");
+    let house = plan.set("sources.main.reconcile.full_every", "\"0s\"").set("sources.main.reconcile.details", "\"off\"").open().swept();
+    let changed =
+        (0..5_100).filter(|number| house.tenant(|tenant| tenant.uid(*number).map(|uid| tenant.update_randomly(&uid))).flatten().is_some());
+    assert!(changed.count() > 5_000);
+    let run = house.reconcile("incremental", json!({"dry_run": true}));
+    assert_eq!(run["state"], "done", "{run}");
+    assert!(run["progress"]["rows"].as_u64() > Some(5_000), "{}", run["progress"]);
+}
+
+#[test]
 fn only_a_pass_revives_while_nobody_knows_what_lookups_hide() {
     let house = House::joined(8, BRISK).open().swept();
     let end = house.tenant(|tenant| tenant.delete(ADA)).unwrap();
