@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// The program's own, so that the numbers hold for it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SOURCE: &str = "acme";
 const USERS: u64 = 200_000;

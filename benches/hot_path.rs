@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// The program's own, so that the numbers hold for it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// When and by which rules everything is decided.
 const AT: Circumstances = Circumstances {

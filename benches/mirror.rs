@@ -19,7 +19,7 @@ use rollcall::storage::{Batch, Delivery, Error, Listing, SortBy, Store, StoredUs
 use serde_json::json;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SOURCE: &str = "acme";
 const USERS_DEFAULT: u64 = 100_000;

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// The program's own, so that the numbers hold for it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SOURCE: &str = "acme";
 const USERS: usize = 2_000;

@@ -2,7 +2,7 @@
 
 /// Deliveries are many small allocations on one thread that are freed on another, which glibc's allocator is slow at.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     rollcall::cli::run()

@@ -9,7 +9,7 @@ use crate::directory::Known;
 pub type Who = (Arc<str>, String);
 
 /// Users in one generation; there are at most two.
-const GENERATION_USERS_MAX: usize = 2048;
+const GENERATION_USERS_MAX: usize = 1152;
 
 /// The last users in two generations: when the younger one is full, the older one is forgotten.
 #[derive(Debug, Default)]

@@ -38,7 +38,7 @@ impl Sled {
         }
         if forgotten + changed > 0 {
             while !self.settled(&mut writer, true)? {}
-            self.write_tree(&mut writer, vec![writes])?;
+            self.write_tree(&mut writer, Vec::new(), Some(writes))?;
             writer.forgetting = true;
         }
         Ok(settled + forgotten + changed)

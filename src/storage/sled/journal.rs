@@ -37,7 +37,7 @@ const BEGIN: u64 = 64;
 /// Zeros are written ahead by this much, so that a commit changes no length: a sync then needs no second write for that.
 const AHEAD_BYTES: usize = 256 * 1024;
 /// A journal file that is longer is followed by the other one as soon as that has settled.
-pub(super) const FILE_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 40 * 1024 * 1024;
 /// While the store is copied nothing settles; a file that has become so long ends that.
 const HELD_UP_BYTES_MAX: u64 = 512 * 1024 * 1024;
 const FILE_BYTES_MIN: u64 = 32 * 1024 * 1024;

@@ -91,6 +91,17 @@ impl Rows {
         self.scan(range, false).next().transpose()
     }
 
+    /// The row of a value that is not cut into pieces, for [`Rows::put`].
+    pub(super) fn whole(key: &[u8], value: &[u8]) -> Vec<u8> {
+        sealed(key, WHOLE, &[value])
+    }
+
+    /// Writes one row, which stands alone, at a key that holds none, or one that is not cut into pieces. It is not on disk yet, nor
+    /// with the system.
+    pub(super) fn put(&self, key: &[u8], row: &[u8]) -> Result<(), Error> {
+        self.guarded(|tree| tree.insert(key, row).map(drop))
+    }
+
     /// Applies a batch in one step. It is not on disk yet, nor with the system.
     pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
         self.guarded(|tree| tree.apply_batch(batch))
@@ -161,7 +172,7 @@ impl Rows {
     /// Returns how many rows the value takes.
     fn write(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> u32 {
         if !Self::cuts(value.len()) {
-            batch.insert(key, sealed(key, WHOLE, &[value]));
+            batch.insert(key, Self::whole(key, value));
             return 1;
         }
         let (first, rest) = value.split_at(ROOM_BYTES - 4);

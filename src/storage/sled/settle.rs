@@ -9,6 +9,7 @@ use super::durable::Durable;
 use super::ids::{Id, hash_of};
 use super::packed::Block;
 use super::pending::{Generation, Held, Place};
+use super::rows::Rows;
 use super::stored::Settled;
 use super::{Sled, Writer, keys, stored};
 use crate::storage::Error;
@@ -27,12 +28,15 @@ const RECORDS_MAX: usize = 8;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
 
+/// A user's record: its key and its row.
+pub(super) type Record = (Box<[u8]>, Vec<u8>);
+
 /// A part of the older file's rows on its way into the tree.
 struct Piece {
     /// What counts as a whole or not at all.
     writes: sled::Batch,
-    /// Users' records, of which each stands alone.
-    records: Vec<sled::Batch>,
+    /// Users' records, of which each stands alone: a batch costs sled two writes of its own and wakes all its threads.
+    records: Vec<Record>,
     /// Rows of the tree that it writes, and their bytes.
     rows: usize,
     bytes: usize,
@@ -56,7 +60,7 @@ pub(super) struct Settling {
     ids: Vec<Box<[u8]>>,
 }
 
-type Rows<'a> = Peekable<Iter<'a, Box<[u8]>, Option<Place>>>;
+type Pending<'a> = Peekable<Iter<'a, Box<[u8]>, Option<Place>>>;
 
 impl Sled {
     /// Lets rows settle, as many as have to for the journal to stay short. Between commits, once after each.
@@ -115,29 +119,30 @@ impl Sled {
             let durable = self.durable.read();
             durable.piece((block, generation), |number| forgotten.keeps(number))?
         };
-        let Piece { mut records, writes, taken, settled, ids, .. } = piece;
-        records.push(writes);
+        let Piece { records, writes, rows, taken, settled, ids, .. } = piece;
+        let writes = (rows > records.len()).then_some(writes);
         if settled.generation == generation {
             // The young file's head is on disk before the tree says that this one is no longer needed.
             let synced = self.faults.meet().and_then(|()| writer.journal.sync());
             synced.map_err(|error| self.fail(writer, &error.to_string()))?;
         }
         writer.settling = Some(Settling { taken, settled, ids });
-        self.write_tree(writer, records)
+        self.write_tree(writer, records, writes)
     }
 
-    /// Has rows written to the tree and made durable, on another thread, which lets others run between two batches: where it shares a
-    /// core with them, deliveries would wait for all of it.
-    pub(super) fn write_tree(&self, writer: &mut Writer, writes: Vec<sled::Batch>) -> Result<(), Error> {
+    /// Has rows written to the tree and made durable, on another thread, which lets others run meanwhile: where it shares a core with
+    /// them, deliveries would wait for all of it.
+    pub(super) fn write_tree(&self, writer: &mut Writer, records: Vec<Record>, writes: Option<sled::Batch>) -> Result<(), Error> {
         let (rows, file, faults) = (self.durable.read().rows.clone(), Arc::clone(&writer.file), Arc::clone(&self.faults));
         writer.syncer.begin(move || {
             let unavailable = |error: std::io::Error| rows.unavailable(error);
             // First what sled moved of itself: no segment may be written anew before what was moved out of it is on disk.
             faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)?;
-            for batch in writes {
-                rows.apply(batch)?;
+            for records in records.chunks(RECORDS_MAX) {
+                records.iter().try_for_each(|(key, row)| rows.put(key, row))?;
                 std::thread::yield_now();
             }
+            writes.map_or(Ok(()), |writes| rows.apply(writes))?;
             super::reclaim();
             faults.meet().map_err(unavailable).and_then(|()| rows.flush())?;
             faults.meet().and_then(|()| file.sync_data()).map_err(unavailable)
@@ -214,14 +219,10 @@ impl Durable {
         if keys::kind_of(key) != keys::USER {
             return self.rows.replace(&mut piece.writes, key, &value);
         }
-        if piece.rows.is_multiple_of(RECORDS_MAX) || piece.records.is_empty() {
-            piece.records.push(sled::Batch::default());
-        }
-        let Some(writes) = piece.records.last_mut() else { return Ok(()) };
         if self.is_cut(key) {
-            return self.rows.replace(writes, key, &value);
+            return self.rows.replace(&mut piece.writes, key, &value);
         }
-        self.rows.insert(writes, key, &value);
+        piece.records.push((key.into(), Rows::whole(key, &value)));
         Ok(())
     }
 
@@ -232,7 +233,7 @@ impl Durable {
     }
 
     /// The ids that belong into one row of the tree.
-    fn settle_ids(&self, piece: &mut Piece, rows: &mut Rows<'_>, kept: impl Fn(u64) -> bool) -> Result<(), Error> {
+    fn settle_ids(&self, piece: &mut Piece, rows: &mut Pending<'_>, kept: impl Fn(u64) -> bool) -> Result<(), Error> {
         let Some((from, _)) = rows.peek().copied() else { return Ok(()) };
         let begin = keys::begin_of_ids(from);
         let next = self.rows.scan((Bound::Excluded(from.to_vec()), Bound::Unbounded), true).next().transpose()?;
@@ -265,7 +266,7 @@ impl Durable {
     fn settle_log(
         &self,
         (piece, block): (&mut Piece, &mut Block),
-        (old, rows): (&Generation, &mut Rows<'_>),
+        (old, rows): (&Generation, &mut Pending<'_>),
         kind: u8,
     ) -> Result<(), Error> {
         block.clear();
