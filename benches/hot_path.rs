@@ -17,7 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// When and by which rules everything is decided.
 const AT: Circumstances = Circumstances {
-    rules: Rules { tolerance: Duration::from_secs(15), settle: Duration::from_secs(3), reads: true },
+    rules: Rules { tolerance: Duration::from_secs(15), settle: Duration::from_secs(3), confirm: Duration::from_secs(900), reads: true },
     now: Timestamp::from_millis(1_763_480_000_000),
     wall: Timestamp::from_millis(1_763_480_000_000),
 };
@@ -83,7 +83,7 @@ fn held() -> Vec<u8> {
     });
     let fields = fields.as_object().cloned().unwrap_or_default().into();
     let began = Timestamp::from_millis(1_763_400_000_000);
-    let row = Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true };
+    let row = Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true, swept: None };
     let known = decide(None, &Evidence::Sighting(Box::new(row)), &AT).known;
     let record = decide(known, &Evidence::Event(retitled(1)), &AT).known.record;
     serde_json::to_vec(&record).unwrap_or_default()

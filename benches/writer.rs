@@ -128,7 +128,7 @@ fn row(user: usize) -> Evidence {
         "created_at": "2019-04-01T08:00:00Z", "updated_at": "2025-06-01T08:00:00Z", "last_activity_at": null,
     });
     let fields = fields.as_object().cloned().unwrap().into();
-    Evidence::Sighting(Box::new(Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true }))
+    Evidence::Sighting(Box::new(Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true, swept: None }))
 }
 
 fn groups(criterion: &mut Criterion) {

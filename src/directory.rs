@@ -10,6 +10,7 @@
 //! from both. The price is a larger record and a view computed on each decision. An upstream that numbered its versions
 //! would change our mind.
 
+pub mod absence;
 pub mod change;
 pub mod event;
 pub mod fields;
@@ -28,12 +29,13 @@ pub mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use absence::{Missing, NotFound};
 pub use change::{Cause, Change, ChangeKind, Difference};
 pub use event::{Event, EventKind, Outcome};
 pub use fields::{ByName, Fields};
 pub use gap::{ClosedGap, Gap, Need, Reason};
 pub use name::Name;
-pub use record::{Claim, Deletion, Life, Read, Record, Sight, Witness};
+pub use record::{Candidate, Claim, Deletion, Life, Read, Record, Sight, Witness};
 pub use timestamp::Timestamp;
 pub use user::{Shape, User};
 
@@ -44,6 +46,8 @@ pub struct Rules {
     pub tolerance: Duration,
     /// How long gaps are gathered before a repair (`reconcile.settle`).
     pub settle: Duration,
+    /// The pause between two lookups that must both find nobody (`reconcile.confirm_deletes_after`).
+    pub confirm: Duration,
     /// Whether there is an upstream to read from. Without one a `created` event newer than the deletion revives.
     pub reads: bool,
 }
@@ -66,8 +70,15 @@ pub enum Sign {
     Silent,
     /// The user lives: a row of a listing without deleted users, or a lookup where those hide deleted users.
     Alive,
-    /// The user stands in a complete listing with deleted users and not in the complete one without.
-    Deleted,
+}
+
+/// Which listing of which sweep shows a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// Whether it is the listing with deleted users.
+    pub with_deleted: bool,
+    /// The place in the ledger of requests of that listing's first page.
+    pub listing: u64,
 }
 
 /// One user in one answer of upstream.
@@ -85,6 +96,8 @@ pub struct Sighting {
     pub sign: Sign,
     /// Whether differences are to be expected: the first sweep, or someone asked.
     pub expected: bool,
+    /// The sweep's listing that it is a row of, if it is one.
+    pub swept: Option<Swept>,
 }
 
 /// A piece of evidence about one user.
@@ -94,8 +107,12 @@ pub enum Evidence {
     Event(Box<Event>),
     /// An answer that shows the user.
     Sighting(Box<Sighting>),
-    /// A lookup that began then, and has this place in the ledger of requests, answered 404 `user_not_found`.
-    Absence(Timestamp, u64),
+    /// A complete listing does not show the user.
+    Missing(Missing),
+    /// A lookup answered 404 `user_not_found`.
+    NotFound(NotFound),
+    /// Someone decided that a candidate for deletion stays.
+    Acquittal,
     /// An incremental pass that began then did not return the user.
     Unconfirmed(Timestamp),
 }
@@ -144,8 +161,10 @@ pub fn decide(known: impl Into<Known>, evidence: &Evidence, at: &Circumstances) 
     let shown = before.as_deref();
     let mut verdict = match evidence {
         Evidence::Event(event) => hearing::hear(&mut record, shown, event, at),
-        Evidence::Sighting(sighting) => reading::sight(&mut record, shown, sighting, at),
-        Evidence::Absence(began, call) => reading::miss(&mut record, (*began, *call), at),
+        Evidence::Sighting(sighting) => reading::sight(&mut record, sighting, at),
+        Evidence::Missing(missing) => absence::suspect(&mut record, shown, missing, at),
+        Evidence::NotFound(missing) => absence::miss(&mut record, shown, missing, at),
+        Evidence::Acquittal => absence::acquit(&mut record),
         Evidence::Unconfirmed(began) => reading::doubt(&mut record, *began, at),
     };
     let (view, difference) = match (before, &verdict.moved) {
@@ -180,4 +199,11 @@ pub struct Verdict {
     unexplained: bool,
     /// The fields whose claims now say something else, where an event moved nothing of the view but these and its times.
     moved: Option<Vec<Name>>,
+}
+
+impl Verdict {
+    /// One that did nothing but have an outcome.
+    const fn of(outcome: Outcome) -> Self {
+        Self { outcome, shown: Vec::new(), closed: Vec::new(), unexplained: false, moved: None }
+    }
 }

@@ -190,6 +190,24 @@ impl Service {
         repaired.run.ok_or(Error::NotFound)
     }
 
+    /// Lets the deletions that a reconciliation found go on, however many they are; each is confirmed all the same.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`] unless it awaits that.
+    pub async fn approve(&self, id: u64) -> Result<Reconciliation, Error> {
+        let mut record = self.store.reconciliation(id)?.ok_or(Error::NotFound)?;
+        if record.state != RunState::AwaitingApproval {
+            return Err(Error::WrongState(record.state.name()));
+        }
+        let tenant = self.tenants.get(&record.source).ok_or(Error::NotFound)?;
+        tenant.approved.lock().insert(id);
+        (record.state, record.message) = (RunState::Confirming, None);
+        let edit: job::Edit = Box::new(move |state| state.toll.retain(|held| held.found_by != id));
+        let repaired = self.repair(tenant, |repair| (repair.run, repair.edit) = (Some(record), Some(edit))).await?;
+        tenant.wake.notify_one();
+        repaired.run.ok_or(Error::NotFound)
+    }
+
     /// Hands a repair to the writer and waits until it is durable.
     async fn repair(&self, tenant: &Tenant, fill: impl FnOnce(&mut Repair)) -> Result<Repaired, Refusal> {
         let (reply, answer) = oneshot::channel();

@@ -9,11 +9,13 @@ pub mod entry;
 pub mod listing;
 pub mod sled;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use backup::{Restored, Row, Snapshot};
 pub use entry::{
-    Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser, Sweep,
+    Absent, Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser,
+    Sweep, Toll,
 };
 pub use listing::{Counts, Due, Listing, OpenGap, Page, SortBy};
 
@@ -266,10 +268,11 @@ impl Store {
         engine!(self, store => store.closed_gaps(before, limit))
     }
 
-    /// Users with open gaps, those due first at the top: at most `limit`.
+    /// Users with open gaps, those due first at the top: at most `limit`. Candidates for deletion whom one of the reconciliations `held`
+    /// found are not among them.
     #[must_use]
-    pub fn due(&self, source: &str, limit: usize) -> Vec<Due> {
-        engine!(self, store => store.due(source, limit))
+    pub fn due(&self, source: &str, limit: usize, held: &[u64]) -> Vec<Due> {
+        engine!(self, store => store.due(source, limit, held))
     }
 
     /// Users with claims all of which arrived before `before` (upstream's time), in order of uid.
@@ -285,10 +288,29 @@ impl Store {
         engine!(self, store => store.stale_details(source, limit))
     }
 
-    /// Users who stand in a listing with deleted users, and of whom it is not known whether they live: not shown yet.
+    /// Whom a sweep's listings did not show: the live one, and the one with deleted users if it was read. Each is named by the place in
+    /// the ledger of requests of its first page.
     #[must_use]
-    pub fn hidden(&self, source: &str) -> Vec<String> {
-        engine!(self, store => store.hidden(source))
+    pub fn absent(&self, source: &str, listings: (u64, Option<u64>)) -> Absent {
+        engine!(self, store => store.absent(source, listings))
+    }
+
+    /// How many candidates for deletion each reconciliation found.
+    #[must_use]
+    pub fn candidates(&self, source: &str) -> BTreeMap<u64, u64> {
+        engine!(self, store => store.candidates(source))
+    }
+
+    /// The candidates that one reconciliation found, by uid: at most `limit`.
+    #[must_use]
+    pub fn candidates_of(&self, source: &str, found_by: u64, limit: usize) -> Vec<String> {
+        engine!(self, store => store.candidates_of(source, found_by, limit))
+    }
+
+    /// Some active user who is no candidate for deletion, another one for another `place`; `None` when there is none.
+    #[must_use]
+    pub fn someone(&self, source: &str, place: usize) -> Option<String> {
+        engine!(self, store => store.someone(source, place))
     }
 
     /// What is kept of a source as a whole; the default when nothing is.

@@ -15,7 +15,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the contract's order.
+            /// Every reason. Stored by its place: new ones are added at the end.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The word in lists and metrics.
@@ -41,6 +41,13 @@ reasons! {
     Undecodable "undecodable" "Quarantined.",
     Silence "silence" "No authentic delivery for too long.",
     Operator "operator" "Someone asked for a reconciliation, which closes it.",
+    LateDelivery "late_delivery" "A delivery arrived about one retry step late: others may have been lost.",
+    RefusedDelivery "refused_delivery" "Authentic deliveries were answered 503.",
+    BadSignatures "bad_signatures" "20 bad signatures within a minute after good ones: a rotated secret?",
+    Downtime "downtime" "The service itself was down.",
+    CountMismatch "count_mismatch" "Upstream's total differs from the directory's in two passes in a row.",
+    IdentityCollision "identity_collision" "One e-mail on two users, or one uid with another id.",
+    DanglingManager "dangling_manager" "A manager whom the directory does not hold.",
 }
 
 /// Which read closes a gap about one user.

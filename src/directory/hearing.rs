@@ -208,6 +208,10 @@ impl<'a> Hearing<'a> {
     /// The event's effect on the user's life: `deleted` touches nothing else.
     fn lives(&mut self) {
         let event = self.event;
+        // Whoever is spoken of later is no longer merely missing.
+        if self.record.life.candidate.as_ref().is_some_and(|candidate| event.happened() + self.at.rules.tolerance > candidate.began) {
+            self.record.life.candidate = None;
+        }
         if event.kind == EventKind::Deleted {
             self.is_deleted();
         } else if !self.is_covered() {

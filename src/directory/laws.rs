@@ -14,7 +14,7 @@ fn second(offset: i64) -> Timestamp {
 }
 
 fn at(offset: i64, reads: bool) -> Circumstances {
-    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), reads };
+    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), confirm: Duration::from_secs(10), reads };
     Circumstances { rules, now: second(offset), wall: second(offset) }
 }
 
@@ -50,7 +50,7 @@ fn row(shape: Shape, title: u8, began: i64, sign: Sign) -> Evidence {
     let fields = fields(&json!({
         "uid": "E1", "job_title": title, "first_name": title, "active": true, "department": "Nursing", "updated_at": second(began - 40).to_string(),
     }));
-    Evidence::Sighting(Box::new(Sighting { shape, fields, began: second(began), call: 0, sign, expected: false }))
+    Evidence::Sighting(Box::new(Sighting { shape, fields, began: second(began), call: 0, sign, expected: false, swept: None }))
 }
 
 fn hear_all(record: Option<Record>, events: &[Event], reads: bool) -> Option<Record> {
@@ -125,6 +125,7 @@ proptest! {
             call: 0,
             sign: Sign::Alive,
             expected: true,
+            swept: None,
         };
         record = Some(decide(record, &Evidence::Sighting(Box::new(told)), &at(200, true)).known.record);
         let record = decide(record, &row(Shape::Listing, 3, began, Sign::Silent), &at(200, true)).known.record;

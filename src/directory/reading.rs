@@ -8,15 +8,15 @@ use super::{Circumstances, Difference, Gap, Need, Outcome, Reason, Shape, Sighti
 /// Fields that upstream computes: they move without any event.
 const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "certifications_count"];
 
-/// Takes an answer that shows the user into `record`; `before` is what was shown until now.
-pub(super) fn sight(record: &mut Record, before: Option<&User>, sighting: &Sighting, at: &Circumstances) -> Verdict {
+/// Takes an answer that shows the user into `record`.
+pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances) -> Verdict {
     let unexplained = record.gaps.is_empty() && record.claims.is_empty() && !sighting.expected;
     let held = match sighting.shape {
         Shape::Listing => &mut record.listing,
         Shape::Detail => &mut record.detail,
     };
     if held.as_ref().is_some_and(|held| held.order() > (sighting.call, sighting.began)) {
-        return Verdict { outcome: Outcome::Stale, shown: Vec::new(), closed: Vec::new(), unexplained: false, moved: None };
+        return Verdict::of(Outcome::Stale);
     }
     let mut fields = held.take().map(|held| held.fields).unwrap_or_default();
     fields.extend(sighting.fields.iter().map(|(field, value)| (field.clone(), value.clone())));
@@ -26,25 +26,16 @@ pub(super) fn sight(record: &mut Record, before: Option<&User>, sighting: &Sight
     if record.life.touched.is_some_and(|(stamp, received)| covered(stamp.min(received))) && sighting.fields.contains_key("updated_at") {
         record.life.touched = None;
     }
-    match sighting.sign {
-        Sign::Silent => {}
-        Sign::Alive => live(record, (sighting.began, sighting.call), at),
-        Sign::Deleted if before.is_none_or(User::is_deleted) => die(record, (sighting.began, sighting.call)),
-        // Two listings alone delete nobody whom the directory holds as alive: that wants confirmations.
-        Sign::Deleted => {}
+    if let Some((place, listing)) = sighting.swept.map(|swept| (usize::from(swept.with_deleted), swept.listing))
+        && let Some(mark) = record.life.swept.get_mut(place)
+    {
+        *mark = listing;
+    }
+    if sighting.sign == Sign::Alive {
+        live(record, (sighting.began, sighting.call), at);
     }
     let closed = close(record, sighting.shape, sighting.began, at);
-    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained, moved: None }
-}
-
-/// A lookup answered 404: it confirms a deletion that was announced, and by itself deletes nobody.
-pub(super) fn miss(record: &mut Record, (began, call): (Timestamp, u64), at: &Circumstances) -> Verdict {
-    let mut closed = Vec::new();
-    if merge::deleted_at(record).is_some() {
-        die(record, (began, call));
-        closed = close(record, Shape::Detail, began, at);
-    }
-    Verdict { outcome: Outcome::Applied, shown: Vec::new(), closed, unexplained: false, moved: None }
+    Verdict { closed, unexplained, ..Verdict::of(Outcome::Applied) }
 }
 
 /// A pass that began after the user's newest claim arrived did not return the user: `unconfirmed_event`.
@@ -68,7 +59,7 @@ pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -
         gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, &event_id), at);
         shown.push(Reason::UnconfirmedEvent);
     }
-    Verdict { outcome: Outcome::Applied, shown, closed: Vec::new(), unexplained: false, moved: None }
+    Verdict { shown, ..Verdict::of(Outcome::Applied) }
 }
 
 /// Whether a difference that a listing brought was announced by no delivery: older than the tolerance, and of fields that
@@ -89,19 +80,12 @@ fn live(record: &mut Record, (began, call): (Timestamp, u64), at: &Circumstances
         return;
     }
     record.life.sight = Some(Sight { alive: true, began, call, deleted_at: None });
+    if record.life.candidate.as_ref().is_some_and(|candidate| candidate.began < began) {
+        record.life.candidate = None;
+    }
     if record.life.deletion.as_ref().is_some_and(|deletion| began > deletion.stamp.min(deletion.received) + at.rules.tolerance) {
         record.life.deletion = None;
     }
-}
-
-/// The user was seen to be deleted; the time that an event told is kept.
-fn die(record: &mut Record, (began, call): (Timestamp, u64)) {
-    if is_outdated(record, (began, call)) {
-        return;
-    }
-    let deleted_at = merge::deleted_at(record);
-    record.life.sight = Some(Sight { alive: false, began, call, deleted_at });
-    record.life.deletion = None;
 }
 
 /// Whether a later read already told alive from deleted.
@@ -112,6 +96,7 @@ fn is_outdated(record: &Record, (began, call): (Timestamp, u64)) -> bool {
 /// Closes the gaps that a read of this shape answers; the others are due when a read can.
 fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances) -> Vec<(Reason, Gap)> {
     let told_life = record.life.sight.as_ref().map(|sight| sight.began);
+    let is_candidate = record.life.candidate.is_some();
     let mut closed = Vec::new();
     record.gaps.retain(|reason, held| {
         let covers = |read: Timestamp| read > held.happened + at.rules.tolerance;
@@ -122,6 +107,8 @@ fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances
         };
         let answered = match reason {
             Reason::EventAfterDelete => told_life.is_some_and(covers),
+            // Someone who is missing stays in doubt until a read tells whether they live.
+            Reason::MissedDelivery => !is_candidate && covers(began),
             _ => fits && covers(began),
         };
         if answered {

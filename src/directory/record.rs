@@ -37,6 +37,11 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands over a reference")]
+fn is_unswept(swept: &[u64; 2]) -> bool {
+    *swept == [0; 2]
+}
+
 /// One REST answer about one user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Read {
@@ -190,6 +195,27 @@ pub struct Life {
     /// known whether they live.
     #[serde(default, rename = "k")]
     pub known: bool,
+    /// What polling says against a user who is held as alive, until it is confirmed or refuted.
+    #[serde(default, rename = "m", skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
+    /// The sweeps' listings that last showed the user, the live one and the one with deleted users: the places in the ledger of
+    /// requests of their first pages.
+    #[serde(default, rename = "w", skip_serializing_if = "is_unswept")]
+    pub swept: [u64; 2],
+}
+
+/// Evidence of polling that a user was deleted (design, section 6): it deletes nobody before it is confirmed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Whether two complete listings show it (E2); else upstream merely did not know the user (E3).
+    #[serde(rename = "l")]
+    pub listed: bool,
+    /// When the first read that says so began, in upstream's time.
+    #[serde(rename = "r")]
+    pub began: Timestamp,
+    /// The reconciliation that found it.
+    #[serde(rename = "f")]
+    pub found_by: u64,
 }
 
 /// A read that told alive from deleted.

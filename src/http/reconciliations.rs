@@ -101,10 +101,10 @@ pub(super) async fn cancel(path: web::Path<ById>, service: web::Data<Service>) -
     answer(&Shown::from(run))
 }
 
-/// `POST /api/v1/reconciliations/{id}/approve`: nothing is ever staged, so whatever exists is in the wrong state for it.
+/// `POST /api/v1/reconciliations/{id}/approve`
 pub(super) async fn approve(path: web::Path<ById>, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let found = service.store.reconciliation(path.number()?)?.ok_or_else(problem::not_found)?;
-    Err(problem::wrong_state(found.state.name()))
+    let run = service.approve(path.number()?).await?;
+    answer(&Shown::from(run))
 }
 
 /// Reads `{"source","mode","uid","dry_run"}`; `only` is the source when none is named.

@@ -184,7 +184,8 @@ impl<'a> Group<'a> {
         if let Some(run) = &mut run {
             run.progress.gaps_closed += done.gaps_closed;
             run.progress.changed += done.changed;
-            if run.state.is_over() {
+            let ends = run.state.is_over() && self.around.store.reconciliation(run.id)?.is_none_or(|held| !held.state.is_over());
+            if ends {
                 self.tally.ended.push((Arc::clone(&source), run.mode, run.state));
             }
             self.batch.reconciliations.retain(|other| other.id != run.id);

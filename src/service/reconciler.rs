@@ -8,10 +8,12 @@ pub mod lookups;
 pub mod pass;
 pub mod plan;
 pub mod run;
+pub mod search;
 pub mod sweep;
+pub mod toll;
 pub mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -111,6 +113,10 @@ pub struct Reconciler {
     lookup: Ledger,
     runs: Vec<Run>,
     attempts: HashMap<String, lookups::Attempt>,
+    /// Reconciliations whose candidates for deletion are neither confirmed nor cleared.
+    staged: BTreeSet<u64>,
+    /// When a lookup last found someone, by the monotonic clock; and how many were asked for just to see whether it does.
+    witness: (Option<Duration>, usize),
     /// When the newest complete pass began, in upstream's time.
     passed: Option<Timestamp>,
     /// Nothing new is planned before this, by the monotonic clock: upstream refused for good.
@@ -135,6 +141,8 @@ impl Reconciler {
             lookup,
             runs: Vec::new(),
             attempts: HashMap::new(),
+            staged: BTreeSet::new(),
+            witness: (None, 0),
             passed: None,
             rest_until,
             sweep_after,
@@ -173,6 +181,9 @@ impl Reconciler {
         }
         self.drop_cancelled().await;
         self.listen().await;
+        if let Err(trouble) = self.settle_candidates().await {
+            tracing::warn!(source = %self.means.tenant.name, ?trouble, "candidates for deletion wait: the store does not take their state");
+        }
         self.plan();
         self.tell_budgets();
         let now = self.means.clock.elapsed();
@@ -181,7 +192,7 @@ impl Reconciler {
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
         let mut run = self.runs.swap_remove(index);
         match self.advance(&mut run).await {
-            Ok(()) if run.record.state.is_over() => {
+            Ok(()) if run.record.state.is_left() => {
                 self.refusals = 0;
                 self.log_end(&run);
             }
@@ -238,6 +249,7 @@ impl Reconciler {
             Work::Sweep(_) => self.sweep(run).await,
             Work::Pass(_) => self.pass(run).await,
             Work::Lookups(_) => self.look_up(run).await,
+            Work::Searches(_) => self.search(run).await,
         }
     }
 

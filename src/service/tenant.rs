@@ -41,6 +41,8 @@ pub struct Tenant {
     pub asked: Option<mpsc::Sender<Reconciliation>>,
     /// Reconciliations that someone cancelled, until the reconciler has seen it.
     pub cancelled: Mutex<BTreeSet<u64>>,
+    /// Reconciliations whose deletions someone approved since the process began: none of them is held again.
+    pub approved: Mutex<BTreeSet<u64>>,
     /// Whether the API token was read anew since the reconciler last looked.
     pub token_renewed: AtomicBool,
     /// Calls that the budgets still held when the reconciler last looked.
@@ -51,7 +53,7 @@ pub struct Tenant {
 
 impl Default for Tenant {
     fn default() -> Self {
-        let rules = Rules { tolerance: Duration::ZERO, settle: Duration::ZERO, reads: false };
+        let rules = Rules { tolerance: Duration::ZERO, settle: Duration::ZERO, confirm: Duration::ZERO, reads: false };
         Self {
             name: Arc::from(""),
             rules,
@@ -63,6 +65,7 @@ impl Default for Tenant {
             wanted: Wanted::default(),
             asked: None,
             cancelled: Mutex::default(),
+            approved: Mutex::default(),
             token_renewed: AtomicBool::new(false),
             budgets: Budgets::default(),
             wake: Arc::default(),
@@ -77,7 +80,12 @@ impl Tenant {
         let Some(source) = config.sources.get(name) else { return Self::default() };
         Self {
             name: Arc::from(name),
-            rules: Rules { tolerance: source.reconcile.tolerance, settle: source.reconcile.settle, reads: source.base_url.is_some() },
+            rules: Rules {
+                tolerance: source.reconcile.tolerance,
+                settle: source.reconcile.settle,
+                confirm: source.reconcile.confirm_deletes_after,
+                reads: source.base_url.is_some(),
+            },
             remember_deliveries: config.store.remember_deliveries,
             remember_changes: config.store.remember_changes,
             keys: ArcSwap::from_pointee(Keys::new(&source.webhook_secrets.live())),

@@ -165,6 +165,10 @@ pub enum RunState {
     Failed,
     /// Someone stopped it.
     Cancelled,
+    /// It found more deletions than may be applied without someone's word.
+    AwaitingApproval,
+    /// It waits until the deletions that it found are confirmed or refuted.
+    Confirming,
 }
 
 impl RunState {
@@ -172,6 +176,18 @@ impl RunState {
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether it has read what it wanted to: what is left is to confirm what it found.
+    #[must_use]
+    pub const fn has_read(self) -> bool {
+        matches!(self, Self::Done | Self::AwaitingApproval | Self::Confirming)
+    }
+
+    /// Whether nothing more is asked on its behalf alone.
+    #[must_use]
+    pub const fn is_left(self) -> bool {
+        self.is_over() || self.has_read()
     }
 
     /// The word in the API and in metrics.
@@ -183,6 +199,8 @@ impl RunState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Confirming => "confirming",
         }
     }
 }
@@ -200,6 +218,12 @@ pub struct Progress {
     pub changed: u64,
     /// Gaps that it closed.
     pub gaps_closed: u64,
+    /// Users whom it found missing, and whose deletion is neither confirmed nor refuted yet.
+    #[serde(default)]
+    pub candidates: u64,
+    /// Users whose deletion it brought to light, and that was confirmed.
+    #[serde(default)]
+    pub deleted: u64,
 }
 
 /// One repair: what was asked, why, and how it went.
@@ -244,6 +268,15 @@ pub struct SourceGap {
     pub gap: Gap,
 }
 
+/// Whom a sweep did not show among the live users, in order of uid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent<T = String> {
+    /// Its listing with deleted users shows them.
+    pub only_deleted: Vec<T>,
+    /// No listing shows them, and they are held as alive.
+    pub nowhere: Vec<T>,
+}
+
 /// Where a sweep is; kept so that it goes on after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
@@ -255,6 +288,9 @@ pub struct Sweep {
     pub with_deleted: bool,
     /// The place in the ledger of the request for this listing's first page; 0 before it.
     pub listing_call: u64,
+    /// The same of the live listing, once that one is complete.
+    #[serde(default)]
+    pub live_call: u64,
     /// How often this listing was read from the first page on, this time included.
     pub round: u32,
     /// The page to be read next, from 1.
@@ -286,6 +322,23 @@ pub struct SourceState {
     pub seen_deleted: Option<String>,
     /// Upstream's clock less ours, in milliseconds; `None` until an answer carried a `Date`.
     pub clock_offset_millis: Option<i64>,
+    /// Authentic deliveries answered 503 in a row, as far as the store could be told.
+    #[serde(default)]
+    pub failures: u32,
+    /// Reconciliations that found candidates for deletion within the last hour; those that someone approved are not among them.
+    #[serde(default)]
+    pub toll: Vec<Toll>,
+}
+
+/// How many candidates for deletion one reconciliation found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Toll {
+    /// The reconciliation.
+    pub found_by: u64,
+    /// When it was judged, in upstream's time.
+    pub at: Timestamp,
+    /// How many they are.
+    pub count: u64,
 }
 
 /// The greatest numbers given so far; the next ones follow without a hole.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::run::Run;
-use super::{Reconciler, Trouble};
+use super::{EVIDENCE_MAX, Reconciler, Trouble};
 use crate::directory::{Evidence, Reason, Timestamp, change, decide};
 use crate::service::Refusal;
 use crate::service::job::{Edit, Job, Repair, Repaired, SourceEvidence};
@@ -35,6 +35,17 @@ pub struct Step {
     pub closes: Vec<Reason>,
     /// What changes in the source's state.
     pub edit: Option<Edit>,
+}
+
+/// One edit after the other.
+pub(super) fn both(one: Option<Edit>, other: Option<Edit>) -> Option<Edit> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Box::new(move |state| {
+            one(state);
+            other(state);
+        })),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Reconciler {
@@ -92,24 +103,40 @@ impl Reconciler {
         Repair { source, run: None, evidence: Vec::new(), shown: Vec::new(), closes: Vec::new(), call: None, edit: None, reply }
     }
 
+    /// Commits evidence, a page's worth at a time.
+    pub(super) async fn commit_all(&mut self, run: &mut Run, mut evidence: Vec<(String, Evidence)>) -> Result<(), Trouble> {
+        while !evidence.is_empty() {
+            let rest = evidence.split_off(evidence.len().min(EVIDENCE_MAX));
+            self.commit(run, Step { evidence, ..Step::default() }).await?;
+            evidence = rest;
+        }
+        Ok(())
+    }
+
     /// Decides without committing, and notes the differences in the run.
     fn preview(&self, run: &mut Run, evidence: &[(String, Evidence)]) -> Result<(), Trouble> {
         let at = self.at();
         for (uid, evidence) in evidence {
             let decision = decide(self.means.store.record(&self.means.tenant.name, uid)?, evidence, &at);
+            let suspected = matches!(evidence, Evidence::Missing(_)) && decision.shown.contains(&Reason::MissedDelivery);
+            if suspected {
+                run.record.progress.candidates += 1;
+                self.note(run, serde_json::json!({"uid": uid, "kind": "deleted", "fields": {}, "confirmed": false}));
+            }
             let Some(difference) = decision.difference else { continue };
             run.record.progress.changed += 1;
-            if run.record.differences.len() < DIFFERENCES_MAX {
-                let to = |field: &str| change::value_now(&difference.user, field);
-                let fields: serde_json::Map<_, _> = difference
-                    .from
-                    .iter()
-                    .map(|(field, from)| (field.as_str().to_owned(), serde_json::json!({"from": from, "to": to(field)})))
-                    .collect();
-                let shown = serde_json::json!({"uid": uid, "kind": difference.kind.name(), "fields": fields});
-                run.record.differences.push(shown);
-            }
+            let to = |field: &str| change::value_now(&difference.user, field);
+            let fields =
+                difference.from.iter().map(|(field, from)| (field.as_str().to_owned(), serde_json::json!({"from": from, "to": to(field)})));
+            let fields: serde_json::Map<_, _> = fields.collect();
+            self.note(run, serde_json::json!({"uid": uid, "kind": difference.kind.name(), "fields": fields}));
         }
         Ok(())
+    }
+
+    fn note(&self, run: &mut Run, difference: serde_json::Value) {
+        if run.record.differences.len() < DIFFERENCES_MAX {
+            run.record.differences.push(difference);
+        }
     }
 }

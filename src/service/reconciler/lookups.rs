@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use super::run::{Run, Urgency, Work};
 use super::{Reconciler, Sent, Step, Trouble};
-use crate::directory::{Evidence, Shape, Sighting, Sign, merge};
-use crate::storage::{Endpoint, RunState};
+use crate::directory::{Candidate, Evidence, NotFound, Shape, Sighting, Sign, merge};
+use crate::storage::Endpoint;
 use crate::upstream::mangoapps::client::{Failure, Lookup};
 
 /// Users of whom it is remembered when they were last looked up.
 const ATTEMPTS_MAX: usize = 20_000;
 /// The longest pause between two lookups of one user who stays in doubt.
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long someone who was found stands for the others who are there.
+const WITNESSED_FOR: Duration = Duration::from_secs(60);
 
 /// When a user may be looked up again.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,8 @@ impl Reconciler {
             queue.push_front(wanted);
         }
         let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
+        // Before someone's absence may count, someone else has to be found.
+        let uid = if self.is_suspected(&uid)? { self.witness_needed().unwrap_or(uid) } else { uid };
         let sent = self.reserve(Endpoint::Lookup).await?;
         let answer = self.means.client.lookup(&uid).await;
         run.record.progress.calls += 1;
@@ -44,11 +49,13 @@ impl Reconciler {
         };
         let probe = self.probe(&uid, &found)?;
         if matches!(found, Lookup::Found(_)) {
+            self.witness.0 = Some(self.means.clock.elapsed());
             self.plan_probe(&uid)?;
         }
-        let evidence = self.evidence(run, found, sent);
+        let hides = probe.or(self.lookups_hide_deleted());
+        let evidence = self.evidence(run, (&uid, hides), (found, sent))?;
         if let Work::Lookups(queue) = &mut run.work {
-            queue.pop_front();
+            queue.retain(|waiting| *waiting != uid);
         }
         let edit: Option<super::Edit> =
             probe.map(|hidden| -> super::Edit { Box::new(move |state| state.lookups_hide_deleted = Some(hidden)) });
@@ -73,26 +80,54 @@ impl Reconciler {
         Trouble::Upstream(failure)
     }
 
-    async fn looked_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
-        run.record.state = RunState::Done;
-        run.record.finished_at = Some(self.means.clock.now());
+    pub(super) async fn looked_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        let edit = self.judge(run)?;
+        run.record.finished_at = run.record.state.is_over().then(|| self.means.clock.now());
         let closes = self.answered_by(run);
-        self.commit(run, Step { closes, ..Step::default() }).await.map(drop)
+        self.commit(run, Step { closes, edit, ..Step::default() }).await.map(drop)
     }
 
-    fn evidence(&self, run: &mut Run, found: Lookup, Sent { began, call }: Sent) -> Evidence {
-        match found {
-            Lookup::Found(fields) => {
-                run.record.progress.rows += 1;
-                // Where lookups might show deleted users as well, being found says nothing about life.
-                let sign = if self.lookups_hide_deleted() == Some(true) { Sign::Alive } else { Sign::Silent };
-                Evidence::Sighting(Box::new(Sighting { shape: Shape::Detail, fields, began, call, sign, expected: true }))
-            }
-            Lookup::NotFound => Evidence::Absence(began, call),
+    fn evidence(&self, run: &mut Run, (uid, hides): (&str, Option<bool>), (found, sent): (Lookup, Sent)) -> Result<Evidence, Trouble> {
+        let Lookup::Found(fields) = found else { return Ok(Evidence::NotFound(self.not_found(run, uid, sent)?)) };
+        run.record.progress.rows += 1;
+        // Where lookups might show deleted users as well, being found says nothing about life.
+        let sign = if hides == Some(true) { Sign::Alive } else { Sign::Silent };
+        let Sent { began, call } = sent;
+        let sighting = Sighting { shape: Shape::Detail, fields, began, call, sign, expected: true, swept: None };
+        Ok(Evidence::Sighting(Box::new(sighting)))
+    }
+
+    /// What it says that someone was not found.
+    pub(super) fn not_found(&self, run: &Run, uid: &str, Sent { began, call }: Sent) -> Result<NotFound, Trouble> {
+        let candidate = self.candidate(uid)?;
+        let cleared = candidate.map_or(Ok(false), |candidate| self.is_cleared(candidate.found_by))?;
+        Ok(NotFound { began, call, found_by: run.record.id, witnessed: self.is_witnessed(), cleared })
+    }
+
+    /// What polling says against someone who is held as alive.
+    pub(super) fn candidate(&self, uid: &str) -> Result<Option<Candidate>, Trouble> {
+        Ok(self.means.store.record(&self.means.tenant.name, uid)?.and_then(|record| record.life.candidate))
+    }
+
+    fn is_suspected(&self, uid: &str) -> Result<bool, Trouble> {
+        self.candidate(uid).map(|candidate| candidate.is_some())
+    }
+
+    /// Whether someone was found lately.
+    fn is_witnessed(&self) -> bool {
+        self.witness.0.is_some_and(|found| found + WITNESSED_FOR > self.means.clock.elapsed())
+    }
+
+    /// Whom to look up to see that lookups still find anyone; `None` when that is known, or nobody is there to be found.
+    fn witness_needed(&mut self) -> Option<String> {
+        if self.witness.0.is_some_and(|found| found + WITNESSED_FOR / 2 > self.means.clock.elapsed()) {
+            return None;
         }
+        self.witness.1 += 1;
+        self.means.store.someone(&self.means.tenant.name, self.witness.1)
     }
 
-    fn lookups_hide_deleted(&self) -> Option<bool> {
+    pub(super) fn lookups_hide_deleted(&self) -> Option<bool> {
         self.means.store.source(&self.means.tenant.name).ok().and_then(|state| state.lookups_hide_deleted)
     }
 
@@ -102,7 +137,10 @@ impl Reconciler {
             return Ok(None);
         }
         let record = self.means.store.record(&self.means.tenant.name, uid)?;
-        let seen_deleted = record.and_then(|record| record.life.sight).is_some_and(|sight| !sight.alive);
+        let seen_deleted = record.is_some_and(|record| {
+            let listed = record.life.candidate.is_some_and(|candidate| candidate.listed);
+            listed || record.life.sight.is_some_and(|sight| !sight.alive)
+        });
         Ok(seen_deleted.then_some(matches!(found, Lookup::NotFound)))
     }
 
@@ -132,7 +170,7 @@ impl Reconciler {
     }
 
     /// Notes a lookup: the next one waits, longer each time that something stays open.
-    fn attempted(&mut self, uid: &str) -> Result<(), Trouble> {
+    pub(super) fn attempted(&mut self, uid: &str) -> Result<(), Trouble> {
         let record = self.means.store.record(&self.means.tenant.name, uid)?;
         let open = record.is_some_and(|record| !record.gaps.is_empty() || merge::detail_stale(&record));
         let (now, interval) = (self.means.clock.elapsed(), self.means.settings.lookup_interval);

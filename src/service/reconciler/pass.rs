@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::calls::both;
 use super::run::{Pass, Run, Work};
 use super::walk::{Progress, Walk};
-use super::{EVIDENCE_MAX, Reconciler, Sent, Step, Trouble};
-use crate::directory::{Evidence, Reason, Shape, Sighting, Sign, Timestamp, User, merge};
+use super::{Reconciler, Sent, Step, Trouble};
+use crate::directory::{Evidence, Missing, Reason, Shape, Sighting, Sign, Timestamp, User, merge};
 use crate::storage::{Endpoint, RunState, SourceGap};
 
 impl Reconciler {
@@ -20,12 +21,15 @@ impl Reconciler {
     pub(super) async fn pass(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let walk = pass.live.as_mut().unwrap_or(&mut pass.all);
-        let query = walk.query();
+        let query = if pass.counting { Walk::new(walk.from(), false).count_query() } else { walk.query() };
         let sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
         let page = self.observe(Endpoint::Bulk, answer)?;
+        if pass.counting {
+            return self.compared(run, page.total).await;
+        }
         run.record.progress.rows += page.rows.len() as u64;
         let progress = walk.take(page, sent);
         pass.complete &= progress != Progress::Uncertain;
@@ -44,22 +48,38 @@ impl Reconciler {
     }
 
     /// The window with deleted users is read: is the live one needed to tell who lives?
+    ///
+    /// It is read as a whole where someone in the window is not held as alive; else its count tells whether anyone was deleted.
     async fn whole_window(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
-        let mut needed = false;
+        if pass.all.rows().is_empty() {
+            return self.conclude(run).await;
+        }
+        let mut in_doubt = false;
         for uid in pass.all.rows().keys() {
             let record = self.means.store.record(&self.means.tenant.name, uid)?;
-            // Only of those who are not held as alive it matters whether they live: nobody is deleted by absence here.
-            needed = record.and_then(|record| merge::view(&record)).is_none_or(|user: User| user.is_deleted());
-            if needed {
+            in_doubt = record.and_then(|record| merge::view(&record)).is_none_or(|user: User| user.is_deleted());
+            if in_doubt {
                 break;
             }
         }
-        if needed {
+        if in_doubt {
             pass.live = Some(Walk::new(pass.all.from(), false));
-            return Ok(());
+        } else {
+            pass.counting = true;
         }
-        self.conclude(run).await
+        Ok(())
+    }
+
+    /// The live window's count: where it is that of the one with deleted users, all are alive.
+    async fn compared(&mut self, run: &mut Run, total: u64) -> Result<(), Trouble> {
+        let Work::Pass(pass) = &mut run.work else { return Ok(()) };
+        pass.counting = false;
+        if pass.all.expected().is_none_or(|all| total >= all) {
+            return self.conclude(run).await;
+        }
+        pass.live = Some(Walk::new(pass.all.from(), false));
+        Ok(())
     }
 
     /// Commits what was read, moves the cursor, and asks who should have been returned and was not.
@@ -68,16 +88,12 @@ impl Reconciler {
         let (began, complete, more) = (pass.began, pass.complete, pass.more);
         let newest = pass.horizon.map_or(pass.all.newest(), |horizon| pass.all.newest().min(Some(horizon)));
         let seen: std::collections::HashSet<String> = pass.all.rows().keys().cloned().collect();
-        let mut evidence = sightings(pass);
-        let gone = evidence.iter().find(|(_, evidence)| is_deleted(evidence)).map(|(uid, _)| uid.clone());
+        let mut evidence = sightings(pass, run.record.id);
+        let gone = evidence.iter().find(|(_, evidence)| is_gone(evidence)).map(|(uid, _)| uid.clone());
         if complete && !more {
             evidence.extend(self.unreturned(began, &seen)?);
         }
-        while evidence.len() > EVIDENCE_MAX {
-            let rest = evidence.split_off(EVIDENCE_MAX);
-            self.commit(run, Step { evidence, ..Step::default() }).await?;
-            evidence = rest;
-        }
+        self.commit_all(run, evidence).await?;
         let held = self.means.store.source(&self.means.tenant.name)?.cursor;
         // Also where the pass goes on: what becomes visible late, behind what was read already, is for the next one.
         let reach = newest.map(|newest| newest.min(began - self.behind()));
@@ -90,17 +106,22 @@ impl Reconciler {
             state.seen_deleted = gone.or(state.seen_deleted.take());
         });
         if more {
-            self.commit(run, Step { evidence, edit: Some(edit), ..Step::default() }).await?;
+            self.commit(run, Step { edit: Some(edit), ..Step::default() }).await?;
             // Rows that were gathered are the reason, so there is a newest one; a dry run goes on from it too.
             let from = newest.or(held).unwrap_or(began).floor_to_second();
             run.work = Work::Pass(Box::new(Pass { complete, ..Pass::new(began, from) }));
             return Ok(());
         }
-        run.record.state = if complete { RunState::Done } else { RunState::Failed };
-        run.record.message = (!complete).then(|| "upstream's rows never added up to its own count; the cursor stays".to_owned());
-        run.record.finished_at = Some(wall);
+        let judged = if complete {
+            self.judge(run)?
+        } else {
+            run.record.state = RunState::Failed;
+            run.record.message = Some("upstream's rows never added up to its own count; the cursor stays".to_owned());
+            None
+        };
+        run.record.finished_at = run.record.state.is_over().then_some(wall);
         let closes = if complete { self.answered_by(run) } else { Vec::new() };
-        self.commit(run, Step { evidence, closes, edit: Some(edit), ..Step::default() }).await?;
+        self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
         if complete && !run.record.dry_run {
             self.passed = Some(began);
         }
@@ -120,7 +141,7 @@ impl Reconciler {
 
     /// Gaps of the whole source that the end of a run answers.
     pub(super) fn answered_by(&self, run: &Run) -> Vec<Reason> {
-        if run.record.dry_run || !run.record.state.is_over() {
+        if run.record.dry_run || !run.record.state.is_left() {
             return Vec::new();
         }
         let other = |other: &&Run| other.record.id != run.record.id && other.was_asked();
@@ -131,9 +152,9 @@ impl Reconciler {
         let began = match &run.work {
             Work::Pass(pass) => pass.began,
             Work::Sweep(sweep) => sweep.state.began,
-            Work::Lookups(_) => return closes,
+            Work::Lookups(_) | Work::Searches(_) => return closes,
         };
-        if run.record.state == RunState::Done {
+        if run.record.state.has_read() {
             let held = self.means.store.source(&self.means.tenant.name).map(|state| state.gaps).unwrap_or_default();
             let covered = |gap: &&SourceGap| began > gap.gap.happened + self.means.settings.tolerance;
             let answered = |gap: &&SourceGap| matches!(gap.reason, Reason::Silence | Reason::Undecodable);
@@ -148,12 +169,13 @@ fn walk_end(live: Option<&Walk>, progress: Progress) -> Option<Timestamp> {
     live.filter(|_| progress == Progress::Enough).and_then(Walk::newest)
 }
 
-fn is_deleted(evidence: &Evidence) -> bool {
-    matches!(evidence, Evidence::Sighting(sighting) if sighting.sign == Sign::Deleted)
+/// Whether a listing with deleted users shows the user, and the one without does not.
+pub(super) fn is_gone(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Missing(missing) if missing.listed)
 }
 
 /// What the rows say: present in the later, live window is alive; only in the other one is deleted.
-fn sightings(pass: &Pass) -> Vec<(String, Evidence)> {
+fn sightings(pass: &Pass, found_by: u64) -> Vec<(String, Evidence)> {
     let sight = |fields: &crate::directory::Fields, sent: Sent, sign: Sign| {
         Evidence::Sighting(Box::new(Sighting {
             shape: Shape::Listing,
@@ -162,14 +184,21 @@ fn sightings(pass: &Pass) -> Vec<(String, Evidence)> {
             call: sent.call,
             sign,
             expected: false,
+            swept: None,
         }))
     };
     let Some(live) = &pass.live else {
         return pass.all.rows().iter().map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, Sign::Silent))).collect();
     };
     let within = |fields| pass.horizon.is_none_or(|horizon| merge::time(fields, "updated_at").is_some_and(|row| row < horizon));
-    let absent = |fields| if pass.complete && within(fields) { Sign::Deleted } else { Sign::Silent };
-    let gone = pass.all.rows().iter().filter(|(uid, _)| !live.rows().contains_key(*uid));
-    let gone = gone.map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, absent(&row.fields))));
-    gone.chain(live.rows().iter().map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, Sign::Alive)))).collect()
+    let mut evidence = Vec::new();
+    for (uid, row) in pass.all.rows().iter().filter(|(uid, _)| !live.rows().contains_key(*uid)) {
+        evidence.push((uid.clone(), sight(&row.fields, row.sent, Sign::Silent)));
+        if let Some(sent) = live.began().filter(|_| pass.complete && within(&row.fields)) {
+            let missing = Missing { listed: true, began: sent.began, call: sent.call, found_by };
+            evidence.push((uid.clone(), Evidence::Missing(missing)));
+        }
+    }
+    evidence.extend(live.rows().iter().map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, Sign::Alive))));
+    evidence
 }

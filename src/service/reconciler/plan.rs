@@ -21,7 +21,7 @@ impl Reconciler {
     /// Takes up what was under way when the last process ended.
     pub(super) fn resume(&mut self) {
         let Ok(newest) = self.means.store.reconciliations(u64::MAX, DUE_MAX) else { return };
-        let ours = |record: &Reconciliation| *record.source == *self.means.tenant.name && !record.state.is_over();
+        let ours = |record: &Reconciliation| *record.source == *self.means.tenant.name && !record.state.is_left();
         let open: Vec<_> = newest.into_iter().filter(ours).collect();
         for mut record in open {
             record.state = RunState::Waiting;
@@ -85,7 +85,8 @@ impl Reconciler {
     /// Gaps that are due: a pass where one page costs less than their lookups, else lookups.
     fn plan_repairs(&mut self) {
         let now = self.means.tenant.time.now();
-        let due: Vec<Due> = self.means.store.due(&self.means.tenant.name, DUE_MAX).into_iter().filter(|user| user.due <= now).collect();
+        let due = self.means.store.due(&self.means.tenant.name, DUE_MAX, &self.held());
+        let due: Vec<Due> = due.into_iter().filter(|user| user.due <= now).collect();
         if due.is_empty() {
             return;
         }
@@ -144,11 +145,25 @@ impl Reconciler {
             users.iter().filter(|user| self.may_look_up(&user.uid) && (is_urgent(user) || remaining > reserve)).collect();
         // Who may wrongly be active or wrongly be there goes first.
         let (urgent, others): (Vec<&Due>, Vec<&Due>) = allowed.into_iter().copied().partition(|user| is_urgent(user));
-        let chosen: Vec<&Due> = urgent.into_iter().chain(others).take(LOOKUPS_MAX).collect();
+        let mut chosen: Vec<&Due> = urgent.into_iter().chain(others).take(LOOKUPS_MAX).collect();
+        if self.lookups_hide_deleted() == Some(false) {
+            chosen = self.plan_searches(chosen);
+        }
         if !chosen.is_empty() {
             let queue: VecDeque<String> = chosen.iter().map(|user| user.uid.clone()).collect();
             self.start(Mode::Lookup, Work::Lookups(queue), (Urgency::Repair, reasons(&chosen)));
         }
+    }
+
+    /// Where lookups show deleted users too, only the live listing tells whether candidates for deletion live; returns the others.
+    fn plan_searches<'a>(&mut self, users: Vec<&'a Due>) -> Vec<&'a Due> {
+        let is_candidate = |user: &&Due| self.candidate(&user.uid).is_ok_and(|candidate| candidate.is_some());
+        let (candidates, others): (Vec<&Due>, Vec<&Due>) = users.into_iter().partition(is_candidate);
+        if !candidates.is_empty() && !self.runs.iter().any(|run| matches!(run.work, Work::Searches(_))) {
+            let queue = candidates.iter().map(|user| user.uid.clone()).collect();
+            self.start(Mode::Lookup, Work::Searches(queue), (Urgency::Repair, reasons(&candidates)));
+        }
+        others
     }
 
     /// Lookups that are kept for what cannot wait: a third.
@@ -218,8 +233,10 @@ fn is_over(last: Timestamp, every: Duration, now: Timestamp) -> bool {
 
 /// Whether someone may wrongly be active, or wrongly be there.
 fn is_urgent(user: &Due) -> bool {
-    use Reason::{EventAfterDelete, SameSecond, StatusContradiction, UnknownUser};
-    user.gaps.iter().any(|(reason, _, _)| matches!(reason, UnknownUser | StatusContradiction | SameSecond | EventAfterDelete))
+    use Reason::{EventAfterDelete, MissedDelivery, SameSecond, StatusContradiction, UnknownUser};
+    user.gaps
+        .iter()
+        .any(|(reason, _, _)| matches!(reason, UnknownUser | StatusContradiction | SameSecond | EventAfterDelete | MissedDelivery))
 }
 
 /// The reasons of these users' gaps, each once.

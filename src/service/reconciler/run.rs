@@ -34,6 +34,8 @@ pub enum Work {
     Pass(Box<Pass>),
     /// Looks single users up.
     Lookups(VecDeque<String>),
+    /// Looks for single users among the live ones, where lookups show deleted users too.
+    Searches(VecDeque<String>),
 }
 
 /// A sweep on its way.
@@ -43,6 +45,8 @@ pub struct SweepWork {
     pub state: Sweep,
     /// Users seen, in a dry run, which leaves no trace in the store to count by.
     pub seen: HashSet<String>,
+    /// Those of the live listing.
+    pub live_seen: HashSet<String>,
     /// The step after a listing's last page.
     pub counting: bool,
 }
@@ -54,6 +58,8 @@ pub struct Pass {
     pub began: Timestamp,
     /// The window with deleted users.
     pub all: Walk,
+    /// Whether the next call asks how many the same window holds without them.
+    pub counting: bool,
     /// The same window without them, once it is needed.
     pub live: Option<Walk>,
     /// Whether the window was read as a whole.
@@ -68,7 +74,7 @@ impl Pass {
     /// A pass that began then, from `from` on.
     #[must_use]
     pub const fn new(began: Timestamp, from: Timestamp) -> Self {
-        Self { began, all: Walk::new(from, true), live: None, complete: true, more: false, horizon: None }
+        Self { began, all: Walk::new(from, true), counting: false, live: None, complete: true, more: false, horizon: None }
     }
 }
 
@@ -98,7 +104,7 @@ impl Run {
     #[must_use]
     pub const fn endpoint(&self) -> Endpoint {
         match self.work {
-            Work::Sweep(_) | Work::Pass(_) => Endpoint::Bulk,
+            Work::Sweep(_) | Work::Pass(_) | Work::Searches(_) => Endpoint::Bulk,
             Work::Lookups(_) => Endpoint::Lookup,
         }
     }

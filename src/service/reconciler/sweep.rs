@@ -3,11 +3,12 @@
 //! Only deletions for good can shift rows of a listing sorted by `created_at`: when the total drops, the page before is read
 //! again. A sweep is complete when it saw as many users as upstream counts; else it may update users and concludes nothing.
 
+use super::calls::both;
 use super::run::{Run, SweepWork, Work};
 use super::walk::PAGE_ROWS_MAX;
-use super::{Reconciler, Sent, Step, Trouble};
-use crate::directory::{Evidence, Fields, Reason, Shape, Sighting, Sign, merge};
-use crate::storage::{Endpoint, RunState, Sweep};
+use super::{Reconciler, Sent, Step, Trouble, pass};
+use crate::directory::{Evidence, Fields, Missing, Reason, Shape, Sighting, Sign, Swept};
+use crate::storage::{Absent, Endpoint, Reconciliation, RunState, Sweep};
 use crate::upstream::mangoapps::client::{PageQuery, UserPage};
 
 /// How often a listing is read from the first page on until its count adds up; the last time sorted by name.
@@ -77,26 +78,29 @@ impl Reconciler {
             self.tell(run, page, (sent, initial)).await?;
             return self.complete(run).await;
         } else {
-            state.live = Some(page.total);
+            (state.live, state.live_call) = (Some(page.total), state.listing_call);
             work.counting = true;
         }
         self.tell(run, page, (sent, initial)).await
     }
 
-    /// Whether this listing did not show the user before: the store remembers when the last row was read.
+    /// Whether this listing did not show the user before: the record is marked with it.
     fn is_new_to(&self, state: &Sweep, uid: &str) -> Result<bool, Trouble> {
         let record = self.means.store.record(&self.means.tenant.name, uid)?;
-        Ok(record.and_then(|record| record.listing).is_none_or(|listing| listing.call < state.listing_call))
+        let mark = record.and_then(|record| record.life.swept.get(usize::from(state.with_deleted)).copied());
+        Ok(mark != Some(state.listing_call))
     }
 
     /// Commits a page together with where the sweep is.
     async fn tell(&mut self, run: &mut Run, page: UserPage, (sent, initial): (Sent, bool)) -> Result<(), Trouble> {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
-        let sign = if work.state.with_deleted { Sign::Silent } else { Sign::Alive };
+        let Sweep { with_deleted, listing_call: listing, .. } = work.state;
+        let sign = if with_deleted { Sign::Silent } else { Sign::Alive };
+        let swept = Some(Swept { with_deleted, listing });
         let mut state = work.state.clone();
         state.reconciliation = run.record.id;
         let sight = |(uid, fields): (String, Fields)| {
-            let sighting = Sighting { shape: Shape::Listing, fields, began: sent.began, call: sent.call, sign, expected: initial };
+            let sighting = Sighting { shape: Shape::Listing, fields, began: sent.began, call: sent.call, sign, expected: initial, swept };
             (uid, Evidence::Sighting(Box::new(sighting)))
         };
         let evidence = page.rows.into_iter().map(sight).collect();
@@ -111,7 +115,7 @@ impl Reconciler {
         if work.state.live.is_some_and(|live| page.total <= live) {
             return self.complete(run).await;
         }
-        work.seen.clear();
+        work.live_seen = std::mem::take(&mut work.seen);
         let listing_call = 0;
         work.state = Sweep { with_deleted: true, listing_call, page: 1, round: 1, total: None, seen: 0, ..work.state.clone() };
         let mut state = work.state.clone();
@@ -124,13 +128,9 @@ impl Reconciler {
     async fn complete(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let began = work.state.began;
-        let mut evidence = if work.state.with_deleted { self.only_deleted(&work.state)? } else { Vec::new() };
-        let gone = evidence.first().map(|(uid, _)| uid.clone());
-        while evidence.len() > super::EVIDENCE_MAX {
-            let rest = evidence.split_off(super::EVIDENCE_MAX);
-            self.commit(run, Step { evidence, ..Step::default() }).await?;
-            evidence = rest;
-        }
+        let evidence = self.absent(work, &run.record);
+        let gone = evidence.iter().find(|(_, evidence)| pass::is_gone(evidence)).map(|(uid, _)| uid.clone());
+        self.commit_all(run, evidence).await?;
         let (wall, cursor) = (self.means.clock.now(), (began - self.behind()).floor_to_second());
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
@@ -139,31 +139,33 @@ impl Reconciler {
             state.seen_deleted = gone.or(state.seen_deleted.take());
             state.clock_offset_millis = offset.or(state.clock_offset_millis);
         });
-        run.record.state = RunState::Done;
-        run.record.finished_at = Some(wall);
+        let judged = self.judge(run)?;
+        run.record.finished_at = run.record.state.is_over().then_some(wall);
         let mut closes = self.answered_by(run);
         if !run.record.dry_run {
             closes.push(Reason::InitialLoad);
         }
-        self.commit(run, Step { evidence, closes, edit: Some(edit), ..Step::default() }).await?;
+        self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
         Ok(())
     }
 
-    /// Users whom two complete listings show only with the deleted ones, and who existed before the live one was read.
-    fn only_deleted(&self, state: &Sweep) -> Result<Vec<(String, Evidence)>, Trouble> {
-        let mut evidence = Vec::new();
-        for uid in self.means.store.hidden(&self.means.tenant.name) {
-            let record = self.means.store.record(&self.means.tenant.name, &uid)?;
-            let Some(listing) = record.and_then(|record| record.listing) else { continue };
-            let created = merge::time(&listing.fields, "created_at");
-            let existed = created.is_some_and(|created| created + self.means.settings.tolerance < state.began);
-            if existed && listing.call >= state.listing_call {
-                let (fields, began, call) = (Fields::new(), listing.began, listing.call);
-                let sighting = Sighting { shape: Shape::Listing, fields, began, call, sign: Sign::Deleted, expected: true };
-                evidence.push((uid, Evidence::Sighting(Box::new(sighting))));
-            }
-        }
-        Ok(evidence)
+    /// What the sweep says of those whom it did not show among the live users.
+    fn absent(&self, work: &SweepWork, run: &Reconciliation) -> Vec<(String, Evidence)> {
+        let state = &work.state;
+        let all = state.with_deleted.then_some(state.listing_call);
+        let Absent { only_deleted, nowhere } = if run.dry_run {
+            // It left no marks: everyone whom the directory holds as alive counts as not seen.
+            let held = self.means.store.absent(&self.means.tenant.name, (u64::MAX, None)).nowhere;
+            let (live, all) = if state.with_deleted { (&work.live_seen, Some(&work.seen)) } else { (&work.seen, None) };
+            let (shown, nowhere) =
+                held.into_iter().filter(|uid| !live.contains(uid)).partition(|uid| all.is_some_and(|all| all.contains(uid)));
+            Absent { only_deleted: shown, nowhere }
+        } else {
+            self.means.store.absent(&self.means.tenant.name, (state.live_call, all))
+        };
+        let told =
+            |listed| move |uid| (uid, Evidence::Missing(Missing { listed, began: state.began, call: state.live_call, found_by: run.id }));
+        only_deleted.into_iter().map(told(true)).chain(nowhere.into_iter().map(told(false))).collect()
     }
 
     /// The count never added up: what was read stays, nothing is concluded, the next schedule tries again.

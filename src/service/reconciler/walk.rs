@@ -37,6 +37,7 @@ pub struct Walk {
     walks: u32,
     rows: BTreeMap<String, Row>,
     newest: Option<Timestamp>,
+    began: Option<Sent>,
 }
 
 /// How a walk stands after a page.
@@ -56,7 +57,7 @@ impl Walk {
     /// A walk over all rows with an `updated_at` from `from` on.
     #[must_use]
     pub const fn new(from: Timestamp, include_deleted: bool) -> Self {
-        Self { from, include_deleted, cursor: from, page: 1, expected: None, walks: 1, rows: BTreeMap::new(), newest: None }
+        Self { from, include_deleted, cursor: from, page: 1, expected: None, walks: 1, rows: BTreeMap::new(), newest: None, began: None }
     }
 
     /// Where the window begins.
@@ -78,8 +79,27 @@ impl Walk {
         }
     }
 
+    /// What asks only how many rows the window holds.
+    #[must_use]
+    pub fn count_query(&self) -> PageQuery {
+        PageQuery { per_page: 1, ..self.query() }
+    }
+
+    /// How many rows upstream said that the window holds.
+    #[must_use]
+    pub const fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
+    /// When the window's first page was asked for, the first time.
+    #[must_use]
+    pub const fn began(&self) -> Option<Sent> {
+        self.began
+    }
+
     /// Takes a page in; `sent` is when it was asked for.
     pub fn take(&mut self, page: UserPage, sent: Sent) -> Progress {
+        self.began = self.began.or(Some(sent));
         if self.cursor == self.from && self.page == 1 {
             self.expected = Some(self.expected.map_or(page.total, |expected| expected.min(page.total)));
         }

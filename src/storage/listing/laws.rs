@@ -11,8 +11,8 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::{Counts, Listing, SortBy};
-use crate::directory::{Deletion, Fields, Life, Read, Record, Sight, Timestamp, User, merge};
-use crate::storage::{Batch, Store, StoredUser};
+use crate::directory::{Candidate, Deletion, Fields, Life, Read, Record, Sight, Timestamp, User, merge};
+use crate::storage::{Absent, Batch, Store, StoredUser};
 
 /// Directories that [`hold`] tries.
 const CASES: u32 = 60;
@@ -52,7 +52,14 @@ fn some_life() -> impl Strategy<Value = Life> {
         1 => Just(Life { deletion: Some(deletion), known: true, ..Life::default() }),
         1 => Just(Life::default()),
     ];
-    (life, prop_oneof![3 => Just(None), 1 => touched]).prop_map(|(life, touched)| Life { touched, ..life })
+    let candidate = proptest::option::weighted(0.2, (0..3_u64).prop_map(|found_by| Candidate { listed: true, began: at(5), found_by }));
+    let absence = (proptest::array::uniform2(0..3_u64), candidate);
+    (life, prop_oneof![3 => Just(None), 1 => touched], absence).prop_map(|(life, touched, (swept, candidate))| Life {
+        touched,
+        swept,
+        candidate,
+        ..life
+    })
 }
 
 prop_compose! {
@@ -133,8 +140,24 @@ impl Model {
         Counts { active, deleted, inactive: self.shown.len() as u64 - active - deleted, ..Counts::default() }
     }
 
-    pub(in crate::storage) fn hidden(&self) -> Vec<String> {
-        self.records.keys().filter(|uid| !self.shown.contains_key(*uid)).cloned().collect()
+    pub(in crate::storage) fn absent(&self, (live, all): (u64, Option<u64>)) -> Absent {
+        let mut absent = Absent::default();
+        for (uid, record) in self.records.iter().filter(|(_, record)| record.life.swept[0] != live) {
+            if all == Some(record.life.swept[1]) {
+                absent.only_deleted.push(uid.clone());
+            } else if self.shown.get(uid).is_some_and(|user| !user.is_deleted()) {
+                absent.nowhere.push(uid.clone());
+            }
+        }
+        absent
+    }
+
+    pub(in crate::storage) fn candidates(&self) -> BTreeMap<u64, u64> {
+        let mut found = BTreeMap::new();
+        for candidate in self.records.values().filter_map(|record| record.life.candidate.as_ref()) {
+            *found.entry(candidate.found_by).or_default() += 1;
+        }
+        found
     }
 
     pub(in crate::storage) fn stale_details(&self, limit: usize) -> Vec<String> {
@@ -221,7 +244,10 @@ fn same(store: &Store, source: &str, model: &Model, listings: &[Listing]) -> Res
         prop_assert_eq!(store.by_email(source, email).unwrap(), model.by_email(email));
     }
     prop_assert_eq!(store.counts(source), model.counts());
-    prop_assert_eq!(store.hidden(source), model.hidden());
+    for listings in [(1, None), (2, Some(1))] {
+        prop_assert_eq!(store.absent(source, listings), model.absent(listings));
+    }
+    prop_assert_eq!(store.candidates(source), model.candidates());
     prop_assert_eq!(store.stale_details(source, 5), model.stale_details(5));
     prop_assert_eq!(store.claimed_before(source, at(4)), model.claimed_before(at(4)));
     Ok(())

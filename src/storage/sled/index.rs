@@ -9,6 +9,7 @@
 //! e-mails of those whose domain does not match already: an index of fragments would take as much room as all the rest.
 //! `benches/mirror.rs` measures pages and memory.
 
+mod absent;
 mod bits;
 mod gaps;
 mod page;
@@ -22,6 +23,7 @@ mod slots;
 mod table;
 mod texts;
 
+use absent::Absences;
 use gaps::Gaps;
 pub(super) use projection::{Projection, Written};
 use ranking::{Member, Ranking, Target};
@@ -31,8 +33,10 @@ use sets::Postings;
 use slots::Slots;
 use table::Table;
 
+use std::collections::BTreeMap;
+
 use crate::directory::Timestamp;
-use crate::storage::{Call, Counts, Due, SourceState};
+use crate::storage::{Absent, Call, Counts, Due, SourceState};
 
 /// Domains that are told apart: a search that one of them matches need not look at its users.
 const DOMAINS_MAX: usize = 1_000;
@@ -49,6 +53,7 @@ pub(super) struct Index {
     domains: Postings,
     recent: Recent,
     gaps: Gaps,
+    absences: Absences,
     /// The source's state.
     pub(super) state: SourceState,
     /// Its logged calls, in order of their numbers.
@@ -95,6 +100,7 @@ impl Index {
         let entry = self.entry(&projection);
         let slot = self.add(&projection, entry);
         self.table.note_written(slot, projection.written);
+        self.absences.put(slot, (&projection.swept, projection.candidate));
         self.gaps.put(slot, projection.gaps);
     }
 
@@ -121,6 +127,7 @@ impl Index {
             }
         };
         self.table.note_written(slot, projection.written);
+        self.absences.put(slot, (&projection.swept, projection.candidate));
         self.gaps.put(slot, projection.gaps);
     }
 
@@ -152,10 +159,15 @@ impl Index {
         Counts { gaps_open: self.gaps.len(), oldest_gap: self.gaps.oldest(), ..self.table.standings.counts() }
     }
 
-    /// Users with open gaps, those due first at the top.
-    pub(super) fn due(&self, limit: usize) -> Vec<Due> {
+    /// Users with open gaps, those due first at the top, without the candidates of the reconciliations `held`.
+    pub(super) fn due(&self, limit: usize, held: &[u64]) -> Vec<Due> {
+        let is_held = |slot| self.absences.found_by(slot).is_some_and(|found_by| held.contains(&found_by));
         let uid = |slot| self.table.uid(slot).map(str::to_owned);
-        let due = self.gaps.due().filter_map(|(due, slot)| Some(Due { uid: uid(slot)?, due, gaps: self.gaps.of(slot) }));
+        let due = self
+            .gaps
+            .due()
+            .filter(|(_, slot)| !is_held(*slot))
+            .filter_map(|(due, slot)| Some(Due { uid: uid(slot)?, due, gaps: self.gaps.of(slot) }));
         due.take(limit).collect()
     }
 
@@ -176,9 +188,28 @@ impl Index {
         slots.filter_map(|slot| self.table.uid(slot)).map(str::to_owned).collect()
     }
 
-    /// Users who are not shown yet, by uid.
-    pub(super) fn hidden(&self) -> Vec<String> {
-        self.by_uid(self.table.standings.hidden.iter())
+    /// Whom a sweep's listings did not show, see [`Absences::absent`]; by uid.
+    pub(super) fn absent(&self, listings: (u64, Option<u64>)) -> Absent {
+        let Absent { only_deleted, nowhere } = self.absences.absent(&self.table.standings, listings);
+        Absent { only_deleted: self.by_uid(only_deleted.into_iter()), nowhere: self.by_uid(nowhere.into_iter()) }
+    }
+
+    /// How many candidates for deletion each reconciliation found.
+    pub(super) fn candidates(&self) -> BTreeMap<u64, u64> {
+        self.absences.found().clone()
+    }
+
+    /// The candidates that one reconciliation found, by uid.
+    pub(super) fn candidates_of(&self, found_by: u64, limit: usize) -> Vec<String> {
+        self.by_uid(self.absences.found_in(found_by).take(limit))
+    }
+
+    /// Some active user who is no candidate for deletion, the `place`-th or one behind it.
+    pub(super) fn someone(&self, place: usize) -> Option<String> {
+        let (slots, start) = (self.table.slots(), u32::try_from(place).unwrap_or(0));
+        let fits = |slot: &u32| self.table.standings.of(*slot) == projection::Standing::Active && self.absences.found_by(*slot).is_none();
+        let slot = (0..slots).map(|slot| slot.wrapping_add(start) % slots).find(fits)?;
+        self.table.uid(slot).map(str::to_owned)
     }
 
     fn by_uid(&self, slots: impl Iterator<Item = u32>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Reading: everything as of the last durable commit, whatever the writer is about.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use sled::IVec;
 
@@ -9,7 +10,9 @@ use super::packed::{Entries, Packed};
 use super::{Sled, keys, stored};
 use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
 use crate::storage::entry::Numbers;
-use crate::storage::{Call, Counts, Delivery, Due, Error, Listing, OpenGap, Page, Reconciliation, SeenDelivery, SourceGap, SourceState};
+use crate::storage::{
+    Absent, Call, Counts, Delivery, Due, Error, Listing, OpenGap, Page, Reconciliation, SeenDelivery, SourceGap, SourceState,
+};
 
 /// Changes are forgotten from the oldest on only.
 const HOLE: &str = "a change is missing among others";
@@ -147,8 +150,8 @@ impl Sled {
         closed.map(|value| postcard::from_bytes(&value?).map_err(|_| durable.rows.damaged("a closed gap cannot be read"))).collect()
     }
 
-    pub(in crate::storage) fn due(&self, source: &str, limit: usize) -> Vec<Due> {
-        self.durable.read().index(source).map(|index| index.due(limit)).unwrap_or_default()
+    pub(in crate::storage) fn due(&self, source: &str, limit: usize, held: &[u64]) -> Vec<Due> {
+        self.durable.read().index(source).map(|index| index.due(limit, held)).unwrap_or_default()
     }
 
     pub(in crate::storage) fn claimed_before(&self, source: &str, before: Timestamp) -> Vec<String> {
@@ -159,8 +162,20 @@ impl Sled {
         self.durable.read().index(source).map(|index| index.stale_details(limit)).unwrap_or_default()
     }
 
-    pub(in crate::storage) fn hidden(&self, source: &str) -> Vec<String> {
-        self.durable.read().index(source).map(super::index::Index::hidden).unwrap_or_default()
+    pub(in crate::storage) fn absent(&self, source: &str, listings: (u64, Option<u64>)) -> Absent {
+        self.durable.read().index(source).map(|index| index.absent(listings)).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn candidates(&self, source: &str) -> BTreeMap<u64, u64> {
+        self.durable.read().index(source).map(super::index::Index::candidates).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn candidates_of(&self, source: &str, found_by: u64, limit: usize) -> Vec<String> {
+        self.durable.read().index(source).map(|index| index.candidates_of(found_by, limit)).unwrap_or_default()
+    }
+
+    pub(in crate::storage) fn someone(&self, source: &str, place: usize) -> Option<String> {
+        self.durable.read().index(source).and_then(|index| index.someone(place))
     }
 
     pub(in crate::storage) fn source(&self, source: &str) -> Result<SourceState, Error> {

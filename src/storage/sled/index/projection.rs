@@ -54,6 +54,10 @@ pub(in crate::storage::sled) struct Projection {
     pub(super) detail_stale: bool,
     pub(super) gaps: Box<[OpenGap]>,
     pub(super) written: Written,
+    /// The sweeps' listings that last showed the user, see [`crate::directory::Life::swept`].
+    pub(super) swept: [u64; 2],
+    /// The reconciliation that found the user missing, while that is neither confirmed nor refuted.
+    pub(super) candidate: Option<u64>,
 }
 
 impl Projection {
@@ -81,6 +85,8 @@ impl Projection {
             detail_stale: merge::detail_stale(record),
             gaps: record.gaps.iter().map(gap).collect(),
             written,
+            swept: record.life.swept,
+            candidate: record.life.candidate.as_ref().map(|candidate| candidate.found_by),
         }
     }
 }

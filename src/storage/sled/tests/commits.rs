@@ -63,7 +63,7 @@ fn everything_of_a_commit_is_there_afterwards_and_after_opening_again() {
         assert_eq!(counts.oldest_gap, Some(at(40)));
         assert_eq!(store.list(SOURCE, &Listing::default()).unwrap().users.len(), 3);
         assert_eq!(store.by_email(SOURCE, "U2@example.COM").unwrap(), ["u2"]);
-        let due = store.due(SOURCE, 9);
+        let due = store.due(SOURCE, 9, &[]);
         assert_eq!(due.iter().map(|due| (due.uid.as_str(), due.due)).collect::<Vec<_>>(), [("u1", at(100))]);
     };
     check(&store);

@@ -56,7 +56,10 @@ proptest! {
         }
         prop_assert_eq!(index.stale_details(5), model.stale_details(5));
         prop_assert_eq!(index.claimed_before(at(4)), model.claimed_before(at(4)));
-        prop_assert_eq!((index.counts(), index.hidden()), (model.counts(), model.hidden()));
+        prop_assert_eq!((index.counts(), index.candidates()), (model.counts(), model.candidates()));
+        for listings in [(1, None), (2, Some(1)), (0, Some(2))] {
+            prop_assert_eq!(index.absent(listings), model.absent(listings));
+        }
     }
 
     #[test]

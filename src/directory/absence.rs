@@ -1,0 +1,143 @@
+//! What polling says against a user who is held as alive: suspicion, confirmation, acquittal (design, section 6).
+//!
+//! # Why nothing is deleted at once
+//! A listing that was cut short, a token that lost its scope or a search that lags all look like people who left. So absence makes a
+//! candidate, whom a lookup that begins later has to confirm; presence, or any later event, clears them. How many may be confirmed
+//! without someone's word is not decided here: whoever looks up says whether the candidate is cleared for it.
+
+use std::time::Duration;
+
+use super::record::{Candidate, Record, Sight};
+use super::{Circumstances, Gap, Need, Outcome, Reason, Timestamp, User, Verdict, gap, merge};
+
+/// What a listing, or two, say of someone by not showing them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Whether a complete listing with deleted users shows them, so that they are deleted and not merely missing.
+    pub listed: bool,
+    /// When the listing that lacks them began, in upstream's time.
+    pub began: Timestamp,
+    /// Its place in the ledger of requests.
+    pub call: u64,
+    /// The reconciliation that read it.
+    pub found_by: u64,
+}
+
+/// A lookup that answered 404 `user_not_found`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFound {
+    /// When it began, in upstream's time.
+    pub began: Timestamp,
+    /// Its place in the ledger of requests.
+    pub call: u64,
+    /// The reconciliation that asked.
+    pub found_by: u64,
+    /// Whether someone known to be alive was found in the same minute: the token still sees this tenant.
+    pub witnessed: bool,
+    /// Whether the user may be deleted if this confirms it: few enough are, or someone approved.
+    pub cleared: bool,
+}
+
+/// A complete listing did not show the user.
+pub(super) fn suspect(record: &mut Record, before: Option<&User>, missing: &Missing, at: &Circumstances) -> Verdict {
+    let mut verdict = Verdict::of(Outcome::Applied);
+    let alive = before.is_some_and(|user| !user.is_deleted());
+    if !alive {
+        if missing.listed && is_newest(record, (missing.began, missing.call)) {
+            die(record, (missing.began, missing.call));
+            verdict.closed = close(record, missing.began, at);
+        }
+        return verdict;
+    }
+    if record.life.candidate.is_some() || !is_newest(record, (missing.began, missing.call)) || is_younger(record, missing.began, at) {
+        return verdict;
+    }
+    become_candidate(record, (missing.listed, missing.began, missing.found_by), at);
+    verdict.shown.push(Reason::MissedDelivery);
+    verdict
+}
+
+/// A lookup did not find the user: it confirms a deletion that was announced, or one that an earlier read showed.
+pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFound, at: &Circumstances) -> Verdict {
+    let mut verdict = Verdict::of(Outcome::Applied);
+    let NotFound { began, call, found_by, witnessed, cleared } = *missing;
+    if merge::deleted_at(record).is_some() {
+        die(record, (began, call));
+        verdict.closed = close(record, began, at);
+        return verdict;
+    }
+    if before.is_none() || !is_newest(record, (began, call)) || is_younger(record, began, at) {
+        return verdict;
+    }
+    let Some(candidate) = record.life.candidate.clone() else {
+        become_candidate(record, (false, began, found_by), at);
+        verdict.shown.push(Reason::MissedDelivery);
+        return verdict;
+    };
+    let confirmed = witnessed && (candidate.listed || began >= candidate.began + at.rules.confirm);
+    if confirmed && cleared {
+        die(record, (began, call));
+        verdict.closed = close(record, began, at);
+        return verdict;
+    }
+    // Whoever waits for someone's word, or for a witness, is asked about again.
+    for held in record.gaps.values_mut() {
+        held.due = held.due.max(at.now + at.rules.settle);
+    }
+    verdict
+}
+
+/// Someone decided that a candidate stays.
+pub(super) fn acquit(record: &mut Record) -> Verdict {
+    let mut verdict = Verdict::of(Outcome::Applied);
+    if record.life.candidate.take().is_some()
+        && let Some(gap) = record.gaps.remove(&Reason::MissedDelivery)
+    {
+        verdict.closed.push((Reason::MissedDelivery, gap));
+    }
+    verdict
+}
+
+fn become_candidate(record: &mut Record, (listed, began, found_by): (bool, Timestamp, u64), at: &Circumstances) {
+    record.life.candidate = Some(Candidate { listed, began, found_by });
+    let pause = if listed { Duration::ZERO } else { at.rules.confirm };
+    let gap = gap::instant(began, at);
+    let due = gap.due.max(began + pause);
+    let held = record.gaps.entry(Reason::MissedDelivery).or_insert(gap);
+    (held.need, held.happened, held.due) = (Need::Lookup, began, due);
+}
+
+/// Whether no later read told alive from deleted.
+fn is_newest(record: &Record, (began, call): (Timestamp, u64)) -> bool {
+    record.life.sight.as_ref().is_none_or(|held| (held.call, held.began) < (call, began))
+}
+
+/// Whether the user may have come into being, or was spoken of, after the read began: then it says nothing.
+fn is_younger(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
+    let claims = record.claims.values().map(|claim| claim.by.received);
+    let touched = record.life.touched.map(|(_, received)| received);
+    let row = record.listing.as_ref().and_then(|read| merge::time(&read.fields, "created_at"));
+    let newest = claims.chain(touched).chain(row).chain(record.life.created).max();
+    newest.is_some_and(|newest| newest + at.rules.tolerance >= began)
+}
+
+/// The user was seen to be deleted; the time that an event told is kept.
+pub(super) fn die(record: &mut Record, (began, call): (Timestamp, u64)) {
+    if !is_newest(record, (began, call)) {
+        return;
+    }
+    let deleted_at = merge::deleted_at(record);
+    record.life.sight = Some(Sight { alive: false, began, call, deleted_at });
+    (record.life.deletion, record.life.candidate) = (None, None);
+}
+
+/// Closes the gaps of someone who is gone: no read can tell more.
+fn close(record: &mut Record, began: Timestamp, at: &Circumstances) -> Vec<(Reason, Gap)> {
+    let answered = |reason: &Reason, held: &Gap| *reason == Reason::MissedDelivery || began > held.happened + at.rules.tolerance;
+    let (closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut record.gaps).into_iter().partition(|(reason, held)| answered(reason, held));
+    record.gaps = open.into_iter().collect();
+    for held in record.gaps.values_mut() {
+        held.due = gap::due(held.happened, at);
+    }
+    closed
+}

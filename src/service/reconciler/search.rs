@@ -1,0 +1,48 @@
+//! Asking for single users among the live ones: how a deletion is confirmed where lookups show deleted users as well.
+
+use super::run::{Run, Work};
+use super::walk::PAGE_ROWS_MAX;
+use super::{Reconciler, Step, Trouble};
+use crate::directory::{Evidence, Shape, Sighting, Sign, merge};
+use crate::storage::Endpoint;
+use crate::upstream::mangoapps::client::PageQuery;
+
+impl Reconciler {
+    /// Searches the live listing for the next user of the run, by e-mail.
+    pub(super) async fn search(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        let Work::Searches(queue) = &run.work else { return Ok(()) };
+        let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
+        let record = self.means.store.record(&self.means.tenant.name, &uid)?;
+        let email = record.as_ref().and_then(merge::view).and_then(|user| user.text("email").map(str::to_owned));
+        let sent = self.reserve(Endpoint::Bulk).await?;
+        let search = Some(email.unwrap_or_else(|| uid.clone()));
+        let query =
+            PageQuery { page: 1, per_page: PAGE_ROWS_MAX, sort_by: "created_at", updated_after: None, include_deleted: false, search };
+        let answer = self.means.client.page(&query).await;
+        run.record.progress.calls += 1;
+        run.record.message = None;
+        let page = self.observe(Endpoint::Bulk, answer)?;
+        run.record.progress.rows += page.rows.len() as u64;
+        let complete = page.pages <= 1;
+        let evidence = match page.rows.into_iter().find(|(found, _)| *found == uid) {
+            Some((_, fields)) => {
+                let (began, call) = (sent.began, sent.call);
+                let sighting = Sighting { shape: Shape::Listing, fields, began, call, sign: Sign::Alive, expected: true, swept: None };
+                Some(Evidence::Sighting(Box::new(sighting)))
+            }
+            None if complete => Some(Evidence::NotFound(self.not_found(run, &uid, sent)?)),
+            // Too many match: the next sweep tells.
+            None => None,
+        };
+        if let Work::Searches(queue) = &mut run.work {
+            queue.pop_front();
+        }
+        let evidence = evidence.map(|evidence| (uid.clone(), evidence)).into_iter().collect();
+        self.commit(run, Step { evidence, ..Step::default() }).await?;
+        self.attempted(&uid)?;
+        match &run.work {
+            Work::Searches(queue) if queue.is_empty() => self.looked_up(run).await,
+            _ => Ok(()),
+        }
+    }
+}
