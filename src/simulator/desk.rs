@@ -158,7 +158,7 @@ impl Desk {
             },
             Ask::Uid(uid) => self.detail(&tenant, tenant.person(uid), &format!("UID '{uid}'")),
             Ask::Email(email) => {
-                let found = tenant.people().iter().filter(|person| self.shows(person));
+                let found = tenant.people().filter(|person| self.shows(person));
                 let found = found.into_iter().find(|person| person.email.eq_ignore_ascii_case(email));
                 self.detail(&tenant, found, &format!("email '{email}'"))
             }

@@ -95,7 +95,7 @@ impl Query {
 
     /// The page of the tenant's users that was asked for; beyond the end it is empty.
     pub(super) fn answer<'a>(&self, tenant: &'a Tenant) -> Listing<'a> {
-        let mut found: Vec<&Person> = tenant.people().iter().filter(|person| self.wants(person)).collect();
+        let mut found: Vec<&Person> = tenant.people().filter(|person| self.wants(person)).collect();
         self.sort(&mut found);
         let from = self.page.saturating_sub(1).saturating_mul(self.per_page);
         Listing {

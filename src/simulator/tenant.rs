@@ -1,6 +1,7 @@
 //! The truth of a simulated tenant: its users, and the operations that make their lives. Pure and seeded: the same seed and the same
 //! times tell the same story, byte for byte.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,12 @@ const SPAN_OF_CONTROL: u32 = 10;
 /// A tenant that its API, its life and those who watch it share.
 pub type Shared = Arc<Mutex<Tenant>>;
 
-/// Users, numbered from 1 in the order of their creation; nobody ever leaves the list, for deletion is soft.
+/// Users, numbered from 1 in the order of their creation; nobody ever leaves the list.
 #[derive(Debug)]
 pub struct Tenant {
     people: Vec<Person>,
+    /// Numbers of those who were deleted for good.
+    purged: BTreeSet<u32>,
     rng: SmallRng,
     clock: Clock,
 }
@@ -52,7 +55,8 @@ impl Tenant {
     /// A tenant of `users` users with some history, all of it more than an hour old.
     #[must_use]
     pub fn new(users: u32, seed: u64, clock: Clock) -> Self {
-        let mut tenant = Self { people: Vec::with_capacity(users as usize), rng: SmallRng::seed_from_u64(seed), clock };
+        let people = Vec::with_capacity(users as usize);
+        let mut tenant = Self { people, purged: BTreeSet::new(), rng: SmallRng::seed_from_u64(seed), clock };
         let now = tenant.now();
         let begin = now.back(HISTORY + QUIET);
         let step = HISTORY.checked_div(users.saturating_add(1)).unwrap_or_default();
@@ -97,7 +101,7 @@ impl Tenant {
 
     /// Everybody, in the order of their creation.
     pub fn live_and_deleted(&self) -> impl Iterator<Item = Truth> {
-        self.people.iter().map(|person| self.truth_of(person))
+        self.people().map(|person| self.truth_of(person))
     }
 
     /// The uid of the user with this number, counted from 1; what it says of nobody is nothing.
@@ -178,6 +182,13 @@ impl Tenant {
         Some(event)
     }
 
+    /// Deletes a user for good, silently: no answer tells of them any more. Tells whether there was such a user.
+    pub fn purge(&mut self, uid: &str) -> bool {
+        let Some(number) = self.person_mut(uid).map(|person| person.number) else { return false };
+        drop(self.delete(uid));
+        self.purged.insert(number)
+    }
+
     /// Brings a deleted user back, silently: no event is documented for it. Tells whether there was such a user.
     pub fn restore(&mut self, uid: &str) -> bool {
         let now = self.now();
@@ -197,8 +208,9 @@ impl Tenant {
         }
     }
 
-    pub(super) fn people(&self) -> &[Person] {
-        &self.people
+    /// Everyone who was not deleted for good.
+    pub(super) fn people(&self) -> impl Iterator<Item = &Person> {
+        self.people.iter().filter(|person| !self.purged.contains(&person.number))
     }
 
     pub(super) fn person(&self, uid: &str) -> Option<&Person> {
@@ -210,10 +222,14 @@ impl Tenant {
     }
 
     fn numbered(&self, number: u32) -> Option<&Person> {
-        self.people.get(number.checked_sub(1)? as usize)
+        self.people.get(number.checked_sub(1)? as usize).filter(|person| !self.purged.contains(&person.number))
     }
 
     fn person_mut(&mut self, uid: &str) -> Option<&mut Person> {
+        let number = person::number(uid)?;
+        if self.purged.contains(&number) {
+            return None;
+        }
         self.people.get_mut(person::number(uid)?.checked_sub(1)? as usize)
     }
 

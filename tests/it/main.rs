@@ -15,6 +15,7 @@ mod compaction;
 mod configuration;
 mod deliveries;
 mod demo;
+mod departures;
 mod descriptors;
 mod full;
 mod gaps;

@@ -65,20 +65,6 @@ fn what_a_pass_reads_and_a_delivery_announced_is_not_missed() {
 }
 
 #[test]
-fn a_404_deletes_nobody_who_is_held_alive() {
-    let house = House::joined(8, BRISK).open().swept();
-    house.tenant(|tenant| tenant.delete(ADA)).unwrap();
-    for _ in 0..3 {
-        let lookup = house.reconcile("lookup", json!({"uid": ADA}));
-        assert_eq!((&lookup["state"], &lookup["progress"]["changed"]), (&json!("done"), &json!(0)));
-    }
-    assert_eq!(house.user(ADA).unwrap().get("deleted_at"), None);
-    assert_eq!(house.api().lookup_traffic().requests, 3);
-    let nobody = house.reconcile("lookup", json!({"uid": "nobody/at all?"}));
-    assert_eq!((&nobody["state"], house.user("nobody%2Fat%20all%3F")), (&json!("done"), None));
-}
-
-#[test]
 fn a_lookup_brings_what_only_lookups_carry() {
     let house = House::joined(8, BRISK).open().swept();
     assert_eq!(house.user(ADA).unwrap()["time_zone"], Value::Null);

@@ -155,10 +155,18 @@ impl Reconciler {
         }
     }
 
-    /// Where lookups show deleted users too, only the live listing tells whether candidates for deletion live; returns the others.
+    /// Where lookups show deleted users too, only the live listing tells whether candidates for deletion live, once enough time has
+    /// passed; returns the others.
     fn plan_searches<'a>(&mut self, users: Vec<&'a Due>) -> Vec<&'a Due> {
-        let is_candidate = |user: &&Due| self.candidate(&user.uid).is_ok_and(|candidate| candidate.is_some());
-        let (candidates, others): (Vec<&Due>, Vec<&Due>) = users.into_iter().partition(is_candidate);
+        let (now, pause) = (self.means.tenant.time.now(), self.means.settings.confirm_deletes_after);
+        let (mut candidates, mut others) = (Vec::new(), Vec::new());
+        for user in users {
+            match self.candidate(&user.uid) {
+                Ok(Some(candidate)) if now >= candidate.began + pause => candidates.push(user),
+                Ok(Some(_)) => {}
+                _ => others.push(user),
+            }
+        }
         if !candidates.is_empty() && !self.runs.iter().any(|run| matches!(run.work, Work::Searches(_))) {
             let queue = candidates.iter().map(|user| user.uid.clone()).collect();
             self.start(Mode::Lookup, Work::Searches(queue), (Urgency::Repair, reasons(&candidates)));

@@ -180,7 +180,7 @@ fn reports_are_counted_over_live_users_after_any_story() {
     }
     for person in tenant.people() {
         let live = |other: &&Person| other.deleted_at.is_none() && other.manager == Some(person.number);
-        assert_eq!(tenant.people().iter().filter(live).count(), person.reports as usize, "{}", person.number);
+        assert_eq!(tenant.people().filter(live).count(), person.reports as usize, "{}", person.number);
         assert!(person.manager.is_none_or(|manager| manager < person.number));
     }
 }
@@ -188,7 +188,7 @@ fn reports_are_counted_over_live_users_after_any_story() {
 #[test]
 fn nobody_shares_an_email_and_the_past_is_past() {
     let tenant = tenant(3000);
-    let emails: BTreeSet<_> = tenant.people().iter().map(|person| person.email.as_str()).collect();
+    let emails: BTreeSet<_> = tenant.people().map(|person| person.email.as_str()).collect();
     assert_eq!(emails.len(), 3000);
     for person in tenant.people() {
         assert!(person.created_at <= person.updated_at && person.updated_at < tenant.now(), "{}", person.number);
