@@ -20,6 +20,7 @@ pub mod json;
 #[cfg(test)]
 mod laws;
 pub mod merge;
+pub mod misfit;
 pub mod name;
 pub mod reading;
 pub mod record;
@@ -34,6 +35,7 @@ pub use change::{Cause, Change, ChangeKind, Difference};
 pub use event::{Event, EventKind, Outcome};
 pub use fields::{ByName, Fields};
 pub use gap::{ClosedGap, Gap, Need, Reason};
+pub use misfit::Misfit;
 pub use name::Name;
 pub use record::{Candidate, Claim, Deletion, Life, Read, Record, Sight, Witness};
 pub use timestamp::Timestamp;
@@ -113,6 +115,8 @@ pub enum Evidence {
     NotFound(NotFound),
     /// Someone decided that a candidate for deletion stays.
     Acquittal,
+    /// What is known of someone else does not fit to what is held of this user.
+    Misfit(Misfit),
     /// An incremental pass that began then did not return the user.
     Unconfirmed(Timestamp),
 }
@@ -165,6 +169,7 @@ pub fn decide(known: impl Into<Known>, evidence: &Evidence, at: &Circumstances) 
         Evidence::Missing(missing) => absence::suspect(&mut record, shown, missing, at),
         Evidence::NotFound(missing) => absence::miss(&mut record, shown, missing, at),
         Evidence::Acquittal => absence::acquit(&mut record),
+        Evidence::Misfit(misfit) => misfit::show(&mut record, misfit, at),
         Evidence::Unconfirmed(began) => reading::doubt(&mut record, *began, at),
     };
     let (view, difference) = match (before, &verdict.moved) {

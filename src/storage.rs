@@ -183,6 +183,12 @@ impl Store {
         engine!(self, store => store.record(source, uid))
     }
 
+    /// Whether anything is held of a user.
+    #[must_use]
+    pub fn holds(&self, source: &str, uid: &str) -> bool {
+        engine!(self, store => store.holds(source, uid))
+    }
+
     /// What became of the delivery with this event id, if it was seen and is still remembered.
     ///
     /// # Errors

@@ -66,7 +66,12 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
         verdict.closed = close(record, began, at);
         return verdict;
     }
-    if before.is_none() || !is_newest(record, (began, call)) || is_younger(record, began, at) {
+    if before.is_none() {
+        // Whoever was only mentioned, and is nobody upstream knows.
+        verdict.closed = close(record, began, at);
+        return verdict;
+    }
+    if !is_newest(record, (began, call)) || is_younger(record, began, at) {
         return verdict;
     }
     let Some(candidate) = record.life.candidate.clone() else {

@@ -106,11 +106,11 @@ pub struct ClosedGap {
 }
 
 /// Notes that `event` shows a gap: opens it, or counts it once more. Its due time only moves earlier.
-pub(super) fn show(record: &mut Record, reason: Reason, need: Need, (happened, event_id): (Timestamp, &str), at: &Circumstances) {
+pub(super) fn show(record: &mut Record, reason: Reason, need: Need, (happened, event_id): (Timestamp, Option<&str>), at: &Circumstances) {
     let due = due(happened, at);
     let gap = record.gaps.entry(reason).or_insert_with(|| Gap { due, ..open(None, happened, at) });
     gap.count = gap.count.saturating_add(1);
-    gap.event_id = Some(event_id.to_owned());
+    gap.event_id = event_id.map(str::to_owned).or(gap.event_id.take());
     gap.need = gap.need.max(need);
     gap.happened = gap.happened.max(happened);
     gap.due = gap.due.min(due);

@@ -16,6 +16,7 @@ pub(super) fn hear(record: &mut Record, before: Option<&User>, event: &Event, at
     hearing.shows_unknown();
     hearing.shows_life();
     hearing.shows_status();
+    hearing.shows_identity();
     hearing.claims();
     hearing.lives();
     hearing.shows_uncarried();
@@ -117,6 +118,19 @@ impl<'a> Hearing<'a> {
         };
         if contradicted {
             self.show(Reason::StatusContradiction, Need::Any);
+        }
+    }
+
+    /// `identity_collision`: the uid was somebody else's until now, by the other number.
+    fn shows_identity(&mut self) {
+        let numbers = [self.before.and_then(|user| user.fields.get("id")), self.event.user.get("id")];
+        if let [Some(held), Some(told)] = numbers
+            && !held.is_null()
+            && !told.is_null()
+            && held != told
+            && !self.is_covered()
+        {
+            self.show(Reason::IdentityCollision, Need::Any);
         }
     }
 
@@ -267,7 +281,7 @@ impl<'a> Hearing<'a> {
     }
 
     fn end(self) -> Verdict {
-        let evidence = (self.event.happened(), self.event.id.as_str());
+        let evidence = (self.event.happened(), Some(self.event.id.as_str()));
         for (reason, need) in &self.shown {
             gap::show(self.record, *reason, *need, evidence, self.at);
         }

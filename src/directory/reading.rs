@@ -3,7 +3,7 @@
 use super::merge;
 use super::record::{Read, Record, Sight};
 use super::user::RESTLESS_FIELDS;
-use super::{Circumstances, Difference, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
+use super::{Circumstances, Difference, Fields, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
 
 /// Fields that upstream computes: they move without any event.
 const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "certifications_count"];
@@ -21,6 +21,7 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     let mut fields = held.take().map(|held| held.fields).unwrap_or_default();
     fields.extend(sighting.fields.iter().map(|(field, value)| (field.clone(), value.clone())));
     *held = Some(Read { fields, began: sighting.began, call: sighting.call });
+    forget_predecessor(record, sighting);
     let covered = |happened: Timestamp| sighting.began > happened + at.rules.tolerance;
     record.claims.retain(|field, claim| !covered(claim.by.happened()) || !sighting.fields.contains_key(field));
     if record.life.touched.is_some_and(|(stamp, received)| covered(stamp.min(received))) && sighting.fields.contains_key("updated_at") {
@@ -36,6 +37,21 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     }
     let closed = close(record, sighting.shape, sighting.began, at);
     Verdict { closed, unexplained, ..Verdict::of(Outcome::Applied) }
+}
+
+/// A uid that was given to somebody else: what the other read tells is about whoever had it before.
+fn forget_predecessor(record: &mut Record, sighting: &Sighting) {
+    let other = match sighting.shape {
+        Shape::Listing => &mut record.detail,
+        Shape::Detail => &mut record.listing,
+    };
+    let number = |fields: &Fields| fields.get("id").filter(|id| !id.is_null()).cloned();
+    let numbers = (other.as_ref().and_then(|read| number(&read.fields)), number(&sighting.fields));
+    if let (Some(former), Some(present)) = numbers
+        && former != present
+    {
+        *other = None;
+    }
 }
 
 /// A pass that began after the user's newest claim arrived did not return the user: `unconfirmed_event`.
@@ -56,7 +72,7 @@ pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -
         for held in record.gaps.values_mut().filter(|held| held.need == Need::Listing) {
             held.need = Need::Any;
         }
-        gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, &event_id), at);
+        gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, Some(&event_id)), at);
         shown.push(Reason::UnconfirmedEvent);
     }
     Verdict { shown, ..Verdict::of(Outcome::Applied) }

@@ -1,5 +1,7 @@
 //! One group of jobs on its way to one commit: each is decided against what those before it decided.
 
+mod misfits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -230,10 +232,14 @@ impl<'a> Group<'a> {
         self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(&who.0), *reason)));
         let Decision { mut known, outcome, closed, difference, .. } = decision;
         let decided = Decided { outcome, closed: closed.len() as u64, changed: difference.is_some() };
+        let misfits = difference.as_ref().map(|difference| self.misfits(&who, difference, evidence)).transpose()?;
         if let Some(difference) = difference {
-            known.record.last_change = self.change(&who, difference, (cause, known.record.last_change));
+            known.record.last_change = self.change(&who, difference, (cause.clone(), known.record.last_change));
         }
         self.records.insert(who, Arc::new(known));
+        for (who, misfit) in misfits.into_iter().flatten() {
+            self.decide(who, &Evidence::Misfit(misfit), cause.clone())?;
+        }
         Ok(decided)
     }
 

@@ -11,6 +11,7 @@ pub mod run;
 pub mod search;
 pub mod sweep;
 pub mod toll;
+pub mod totals;
 pub mod walk;
 
 use std::collections::{BTreeSet, HashMap};

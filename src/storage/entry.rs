@@ -322,6 +322,12 @@ pub struct SourceState {
     pub seen_deleted: Option<String>,
     /// Upstream's clock less ours, in milliseconds; `None` until an answer carried a `Date`.
     pub clock_offset_millis: Option<i64>,
+    /// Whether upstream's total differed from the directory's when it was last asked for.
+    #[serde(default)]
+    pub count_differs: bool,
+    /// Whether upstream honours what passes ask for; `None` until one was made.
+    #[serde(default)]
+    pub passes_usable: Option<bool>,
     /// Authentic deliveries answered 503 in a row, as far as the store could be told.
     #[serde(default)]
     pub failures: u32,

@@ -20,6 +20,7 @@ mod descriptors;
 mod full;
 mod gaps;
 mod house;
+mod identities;
 mod joined;
 mod kill;
 mod metrics;

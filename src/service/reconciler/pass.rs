@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::calls::both;
 use super::run::{Pass, Run, Work};
+use super::totals::{Total, all_query};
 use super::walk::{Progress, Walk};
 use super::{Reconciler, Sent, Step, Trouble};
 use crate::directory::{Evidence, Missing, Reason, Shape, Sighting, Sign, Timestamp, User, merge};
@@ -21,12 +22,20 @@ impl Reconciler {
     pub(super) async fn pass(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let walk = pass.live.as_mut().unwrap_or(&mut pass.all);
-        let query = if pass.counting { Walk::new(walk.from(), false).count_query() } else { walk.query() };
+        let query = match (&pass.total, pass.counting) {
+            (Total::Asked, _) => all_query(),
+            (_, true) => Walk::new(walk.from(), false).count_query(),
+            _ => walk.query(),
+        };
         let sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
         let page = self.observe(Endpoint::Bulk, answer)?;
+        if pass.total == Total::Asked {
+            pass.total = Total::Told(page.total);
+            return self.conclude(run).await;
+        }
         if pass.counting {
             return self.compared(run, page.total).await;
         }
@@ -35,6 +44,7 @@ impl Reconciler {
         pass.complete &= progress != Progress::Uncertain;
         match progress {
             Progress::More => Ok(()),
+            Progress::Ignored => self.ignored(run).await,
             Progress::Enough | Progress::Complete | Progress::Uncertain if pass.live.is_none() => {
                 pass.more = progress == Progress::Enough;
                 self.whole_window(run).await
@@ -84,8 +94,13 @@ impl Reconciler {
 
     /// Commits what was read, moves the cursor, and asks who should have been returned and was not.
     async fn conclude(&mut self, run: &mut Run) -> Result<(), Trouble> {
-        let Work::Pass(pass) = &run.work else { return Ok(()) };
-        let (began, complete, more) = (pass.began, pass.complete, pass.more);
+        let roomy = self.has_room_for_totals(run);
+        let Work::Pass(pass) = &mut run.work else { return Ok(()) };
+        if pass.total == Total::Unasked && pass.complete && !pass.more && roomy {
+            pass.total = Total::Asked;
+            return Ok(());
+        }
+        let (began, complete, more, total) = (pass.began, pass.complete, pass.more, pass.total);
         let newest = pass.horizon.map_or(pass.all.newest(), |horizon| pass.all.newest().min(Some(horizon)));
         let seen: std::collections::HashSet<String> = pass.all.rows().keys().cloned().collect();
         let mut evidence = sightings(pass, run.record.id);
@@ -98,10 +113,13 @@ impl Reconciler {
         // Also where the pass goes on: what becomes visible late, behind what was read already, is for the next one.
         let reach = newest.map(|newest| newest.min(began - self.behind()));
         let cursor = if complete { held.max(reach.map(Timestamp::floor_to_second)) } else { held };
+        let (differs, shown) = self.mismatch(total)?;
         let wall = self.means.clock.now();
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
             (state.cursor, state.passed_at) = (cursor, Some(wall));
+            state.passes_usable = Some(true);
+            state.count_differs = differs.unwrap_or(state.count_differs);
             state.clock_offset_millis = offset.or(state.clock_offset_millis);
             state.seen_deleted = gone.or(state.seen_deleted.take());
         });
@@ -121,11 +139,23 @@ impl Reconciler {
         };
         run.record.finished_at = run.record.state.is_over().then_some(wall);
         let closes = if complete { self.answered_by(run) } else { Vec::new() };
-        self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
+        self.commit(run, Step { closes, shown, edit: both(Some(edit), judged), ..Step::default() }).await?;
         if complete && !run.record.dry_run {
             self.passed = Some(began);
         }
         Ok(())
+    }
+
+    /// Upstream does not answer what passes ask: they are given up, until a later one finds it otherwise.
+    async fn ignored(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        tracing::error!(source = %self.means.tenant.name, "upstream ignores updated_after or sort_by: passes are of no use");
+        run.record.state = RunState::Failed;
+        run.record.message =
+            Some("upstream ignores updated_after or sort_by, so a pass may lose users; nothing was taken from it".to_owned());
+        run.record.finished_at = Some(self.means.clock.now());
+        let wall = self.means.clock.now();
+        let edit: super::Edit = Box::new(move |state| (state.passes_usable, state.passed_at) = (Some(false), Some(wall)));
+        self.commit(run, Step { edit: Some(edit), ..Step::default() }).await.map(drop)
     }
 
     /// How far the cursor stays behind the start of a pass: rows may become visible late.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Reconciler;
 use super::run::{self, Run, SweepWork, Urgency, Work};
 use crate::directory::{Need, Reason, Timestamp};
-use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState};
+use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState, SourceState};
 
 /// From this many users on a page of a listing costs less than their lookups.
 const PASS_FROM_USERS: usize = 4;
@@ -14,6 +14,9 @@ const PASS_FROM_USERS: usize = 4;
 const LOOKUPS_MAX: usize = 100;
 /// Due users that are looked at in one plan.
 const DUE_MAX: usize = 1000;
+/// A sweep for the sake of upstream's total comes no sooner after the last one: a difference that a sweep cannot mend must not cost
+/// one sweep after the other.
+const MISMATCH_SWEEP_AFTER: Duration = Duration::from_secs(6 * 3600);
 /// Users of one background run: it ends soon, so that its changes have a cause that tells when.
 const BACKGROUND_MAX: usize = 25;
 
@@ -75,6 +78,10 @@ impl Reconciler {
         let every = self.means.settings.full_every;
         match state.swept_at {
             None => self.start(Mode::Full, Work::Sweep(self.new_sweep().into()), (Urgency::Sweep, vec![Reason::InitialLoad.name()])),
+            Some(swept) if is_open(&state, Reason::CountMismatch) && self.means.clock.now() > swept + MISMATCH_SWEEP_AFTER => {
+                let reasons = vec![Reason::CountMismatch.name()];
+                self.start(Mode::Full, Work::Sweep(self.new_sweep().into()), (Urgency::Sweep, reasons));
+            }
             Some(swept) if is_over(swept, every, self.means.clock.now()) => {
                 self.start(Mode::Full, Work::Sweep(self.new_sweep().into()), (Urgency::Scheduled, vec!["schedule"]));
             }
@@ -90,12 +97,14 @@ impl Reconciler {
         if due.is_empty() {
             return;
         }
-        let swept = self.means.store.source(&self.means.tenant.name).is_ok_and(|state| state.cursor.is_some());
+        let state = self.means.store.source(&self.means.tenant.name);
+        let state = state.unwrap_or_default();
+        let (swept, usable) = (state.cursor.is_some(), state.passes_usable != Some(false));
         let (by_pass, by_lookup): (Vec<&Due>, Vec<&Due>) = due.iter().partition(|user| self.fits_a_pass(user));
         let only_listings = by_pass.iter().any(|user| user.gaps.iter().any(|(_, need, _)| *need == Need::Listing));
         let passing = self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)));
         let mut single = by_lookup;
-        if only_listings || by_pass.len() >= PASS_FROM_USERS {
+        if usable && (only_listings || by_pass.len() >= PASS_FROM_USERS) {
             // Before the first sweep is over, its pages close these gaps. A gap that the last pass could not close yet must not ask for
             // one pass after the other.
             let rested = self.passed.is_none_or(|passed| now >= passed + self.means.settings.settle);
@@ -230,6 +239,11 @@ impl Reconciler {
         let record = run::record(&self.means.tenant.name, mode, reasons, self.means.clock.now());
         self.runs.push(Run::new(record, work, urgency));
     }
+}
+
+/// Whether a gap of the whole source is open.
+fn is_open(state: &SourceState, reason: Reason) -> bool {
+    state.gaps.iter().any(|gap| gap.reason == reason)
 }
 
 /// Whether a schedule's time has come; each time a little earlier or later, so that many services do not ask at once.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::directory::{Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, Progress, Reconciliation, RunState, Sweep};
 
+use super::totals::Total;
 use super::walk::Walk;
 
 /// Which runs go first. The order of the variants is the order of urgency.
@@ -62,6 +63,8 @@ pub struct Pass {
     pub counting: bool,
     /// The same window without them, once it is needed.
     pub live: Option<Walk>,
+    /// Whether upstream's total is asked for at the end.
+    pub total: Total,
     /// Whether the window was read as a whole.
     pub complete: bool,
     /// Whether rows wait behind the newest one read.
@@ -74,7 +77,16 @@ impl Pass {
     /// A pass that began then, from `from` on.
     #[must_use]
     pub const fn new(began: Timestamp, from: Timestamp) -> Self {
-        Self { began, all: Walk::new(from, true), counting: false, live: None, complete: true, more: false, horizon: None }
+        Self {
+            began,
+            all: Walk::new(from, true),
+            counting: false,
+            live: None,
+            total: Total::Unasked,
+            complete: true,
+            more: false,
+            horizon: None,
+        }
     }
 }
 

@@ -136,6 +136,7 @@ impl Reconciler {
         let edit: super::Edit = Box::new(move |state| {
             (state.swept_at, state.passed_at, state.sweep) = (Some(wall), Some(wall), None);
             state.cursor = state.cursor.max(Some(cursor));
+            state.count_differs = false;
             state.seen_deleted = gone.or(state.seen_deleted.take());
             state.clock_offset_millis = offset.or(state.clock_offset_millis);
         });
@@ -143,7 +144,7 @@ impl Reconciler {
         run.record.finished_at = run.record.state.is_over().then_some(wall);
         let mut closes = self.answered_by(run);
         if !run.record.dry_run {
-            closes.push(Reason::InitialLoad);
+            closes.extend([Reason::InitialLoad, Reason::CountMismatch]);
         }
         self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
         Ok(())

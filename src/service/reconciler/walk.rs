@@ -51,6 +51,8 @@ pub enum Progress {
     Enough,
     /// The window never added up to upstream's count: nothing may be concluded, and the cursor must stay.
     Uncertain,
+    /// The rows are not what was asked for: upstream ignores the window, or the order.
+    Ignored,
 }
 
 impl Walk {
@@ -103,14 +105,18 @@ impl Walk {
         if self.cursor == self.from && self.page == 1 {
             self.expected = Some(self.expected.map_or(page.total, |expected| expected.min(page.total)));
         }
-        let (full, last) = (page.rows.len() as u64 >= PAGE_ROWS_MAX, self.page >= page.pages);
+        if !self.is_asked_for(&page) {
+            return Progress::Ignored;
+        }
+        // A short page is no end: upstream may hold back less than it was asked for, and tells how many pages there are.
+        let ended = page.rows.is_empty() || self.page >= page.pages;
         let mut newest = self.cursor;
         for (uid, fields) in page.rows {
             newest = newest.max(merge::time(&fields, "updated_at").unwrap_or(newest));
             self.rows.insert(uid, Row { fields, sent });
         }
         self.newest = self.newest.max(Some(newest).filter(|_| !self.rows.is_empty()));
-        if !full || last {
+        if ended {
             return self.end();
         }
         if newest > self.cursor {
@@ -119,6 +125,14 @@ impl Walk {
             self.page += 1;
         }
         if self.rows.len() >= WALK_ROWS_MAX && self.page == 1 { Progress::Enough } else { Progress::More }
+    }
+
+    /// Whether the rows lie in the window and stand in order.
+    fn is_asked_for(&self, page: &UserPage) -> bool {
+        let times = || page.rows.iter().filter_map(|(_, fields)| merge::time(fields, "updated_at"));
+        // Upstream may mean the second itself, and tell parts of it.
+        let begin = self.cursor - Duration::from_secs(2);
+        times().all(|time| time >= begin) && times().is_sorted()
     }
 
     fn end(&mut self) -> Progress {

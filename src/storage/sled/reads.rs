@@ -162,6 +162,10 @@ impl Sled {
         self.durable.read().index(source).map(|index| index.stale_details(limit)).unwrap_or_default()
     }
 
+    pub(in crate::storage) fn holds(&self, source: &str, uid: &str) -> bool {
+        self.durable.read().index(source).is_some_and(|index| index.written(uid).is_some())
+    }
+
     pub(in crate::storage) fn absent(&self, source: &str, listings: (u64, Option<u64>)) -> Absent {
         self.durable.read().index(source).map(|index| index.absent(listings)).unwrap_or_default()
     }
