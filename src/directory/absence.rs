@@ -8,12 +8,15 @@
 use std::time::Duration;
 
 use super::record::{Candidate, Record, Sight};
-use super::{Circumstances, Gap, Need, Outcome, Reason, Timestamp, User, Verdict, gap, merge};
+use super::{Circumstances, Fields, Gap, Need, Outcome, Reason, Timestamp, User, Verdict, gap, merge};
+
+/// Fields by which some listings tell who was deleted.
+const MARKS: [&str; 2] = ["deleted_at", "deleted"];
 
 /// What a listing, or two, say of someone by not showing them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Whether a complete listing with deleted users shows them, so that they are deleted and not merely missing.
+    /// Whether a listing with deleted users shows them, marked or as a whole, so that they are deleted and not merely missing.
     pub listed: bool,
     /// When the listing that lacks them began, in upstream's time.
     pub began: Timestamp,
@@ -36,6 +39,23 @@ pub struct NotFound {
     pub witnessed: bool,
     /// Whether the user may be deleted if this confirms it: few enough are, or someone approved.
     pub cleared: bool,
+}
+
+/// What a row itself says of whether its user was deleted; `None` where it has no such field, as the documented one.
+#[must_use]
+pub fn mark(fields: &Fields) -> Option<bool> {
+    match (fields.get("deleted_at"), fields.get("deleted")) {
+        (Some(at), _) => Some(at.as_str().is_some_and(|at| !at.is_empty())),
+        (None, Some(deleted)) => deleted.as_bool(),
+        (None, None) => None,
+    }
+}
+
+/// Takes the mark off a row, so that it is not shown among the user's fields.
+#[must_use]
+pub fn unmarked(mut fields: Fields) -> Fields {
+    MARKS.into_iter().for_each(|field| drop(fields.remove(field)));
+    fields
 }
 
 /// A complete listing did not show the user.

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod lookups;
 pub mod pass;
 pub mod plan;
+pub mod rows;
 pub mod run;
 pub mod search;
 pub mod sweep;
@@ -47,6 +48,8 @@ const REST_AFTER: Duration = Duration::from_secs(30);
 const REST_AFTER_MAX: Duration = Duration::from_secs(900);
 /// After a sweep was given up or cancelled, how long until the next one is planned.
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// This part of the listings that an hour allows is kept from sweeps.
+const KEPT_FROM_SWEEPS: u32 = 10;
 /// How long an idle reconciler waits before it looks again, by the system's clock.
 const IDLE: Duration = Duration::from_millis(250);
 /// Evidence in one job, at most: a page's worth.
@@ -188,7 +191,7 @@ impl Reconciler {
         self.plan();
         self.tell_budgets();
         let now = self.means.clock.elapsed();
-        let ready = |run: &Run| run.not_before <= now && self.wait(run.endpoint()).is_zero();
+        let ready = |run: &Run| run.not_before <= now && self.may_call(run);
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
         let mut run = self.runs.swap_remove(index);
@@ -258,6 +261,7 @@ impl Reconciler {
         if run.record.state == RunState::Running {
             return Ok(());
         }
+        self.pause_others().await?;
         run.record.state = RunState::Running;
         run.record.started_at = run.record.started_at.or_else(|| Some(self.means.clock.now()));
         self.commit(run, Step::default()).await?;
@@ -266,6 +270,25 @@ impl Reconciler {
             "reconciliation runs"
         );
         Ok(())
+    }
+
+    /// One runs at a time: whatever ran until now waits for this one.
+    async fn pause_others(&mut self) -> Result<(), Trouble> {
+        while let Some(index) = self.runs.iter().position(|run| run.record.state == RunState::Running) {
+            let mut run = self.runs.swap_remove(index);
+            run.record.state = RunState::Waiting;
+            let paused = self.commit(&mut run, Step::default()).await;
+            self.runs.push(run);
+            paused?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run's next call fits into what it may take of its budget: sweeps leave some of theirs to repairs.
+    fn may_call(&self, run: &Run) -> bool {
+        let endpoint = run.endpoint();
+        let kept = if matches!(run.work, Work::Sweep(_)) { self.means.tenant.budgets.capacity(endpoint) / KEPT_FROM_SWEEPS } else { 0 };
+        self.wait(endpoint).is_zero() && (kept == 0 || self.ledger(endpoint).remaining(self.means.clock.elapsed()) > kept)
     }
 
     /// What becomes of a run whose step brought nothing.

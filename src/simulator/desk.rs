@@ -27,6 +27,8 @@ pub struct Rules {
     pub lookups_per_hour: u32,
     /// Lookups answer about deleted users too, as if they were not deleted.
     pub lookups_show_deleted: bool,
+    /// Rows of listings tell who was deleted; the documented ones do not.
+    pub rows_mark_deleted: bool,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// Decides what goes wrong when.
@@ -42,6 +44,7 @@ impl Rules {
             bulk_per_hour: 100,
             lookups_per_hour: 300,
             lookups_show_deleted: false,
+            rows_mark_deleted: false,
             faults: Faults::default(),
             seed,
         }
@@ -153,7 +156,7 @@ impl Desk {
         let tenant = self.tenant.lock();
         match ask {
             Ask::Page(parameters) => match Query::read(parameters) {
-                Ok(query) => Reply::json(&query.answer(&tenant)),
+                Ok(query) => Reply::json(&query.answer(&tenant, self.rules.rows_mark_deleted)),
                 Err(name) => Reply::error(400, "invalid_parameter", &format!("Parameter '{name}' cannot be read")),
             },
             Ask::Uid(uid) => self.detail(&tenant, tenant.person(uid), &format!("UID '{uid}'")),

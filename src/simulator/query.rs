@@ -93,13 +93,13 @@ impl Query {
         })
     }
 
-    /// The page of the tenant's users that was asked for; beyond the end it is empty.
-    pub(super) fn answer<'a>(&self, tenant: &'a Tenant) -> Listing<'a> {
+    /// The page of the tenant's users that was asked for; beyond the end it is empty. Rows tell who was deleted where `marks`.
+    pub(super) fn answer<'a>(&self, tenant: &'a Tenant, marks: bool) -> Listing<'a> {
         let mut found: Vec<&Person> = tenant.people().filter(|person| self.wants(person)).collect();
         self.sort(&mut found);
         let from = self.page.saturating_sub(1).saturating_mul(self.per_page);
         Listing {
-            users: found.iter().skip(from).take(self.per_page).map(|person| Row::new(tenant, person)).collect(),
+            users: found.iter().skip(from).take(self.per_page).map(|person| Row::new(tenant, person).marked(person, marks)).collect(),
             meta: Meta {
                 total_count: found.len(),
                 total_pages: found.len().div_ceil(self.per_page),

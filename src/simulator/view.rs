@@ -18,6 +18,9 @@ pub(super) struct Row<'a> {
     locations: Vec<&'a str>,
     #[serde(flatten)]
     times: Times<'a>,
+    /// Undocumented: some listings tell when a row's user was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Option<String>>,
 }
 
 /// The answer to a lookup (guide, step 3).
@@ -101,7 +104,13 @@ impl<'a> Row<'a> {
             work: Work::new(person, tenant.manager_of(person).map(|manager| Manager::new(manager, None))),
             locations: person.locations.iter().map(|location| location.name).collect(),
             times: Times::new(person),
+            deleted_at: None,
         }
+    }
+
+    /// The row, which tells whether its user was deleted where `marks`.
+    pub(super) fn marked(self, person: &Person, marks: bool) -> Self {
+        Self { deleted_at: marks.then(|| person.deleted_at.map(|at| at.to_string())), ..self }
     }
 }
 

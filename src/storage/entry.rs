@@ -325,6 +325,9 @@ pub struct SourceState {
     /// Whether upstream's total differed from the directory's when it was last asked for.
     #[serde(default)]
     pub count_differs: bool,
+    /// Whether rows of listings were ever seen to tell by themselves who was deleted.
+    #[serde(default)]
+    pub rows_mark_deleted: bool,
     /// Whether upstream honours what passes ask for; `None` until one was made.
     #[serde(default)]
     pub passes_usable: Option<bool>,

@@ -188,3 +188,19 @@ fn a_dry_run_tells_who_would_go_and_lets_them_stay() {
     assert_eq!((&dry["state"], house.lives(ADA), house.lives(BEN)), (&json!("done"), true, true));
     assert!(house.gaps("open").is_empty());
 }
+
+#[test]
+fn rows_that_tell_who_was_deleted_are_believed_once_confirmed() {
+    let house = joined(30).rules(|rules| rules.rows_mark_deleted = true).open().swept();
+    drop(house.tenant(|tenant| tenant.delete(ADA)).unwrap());
+    house.later(COVERED_AFTER);
+    let calls = house.api().bulk_traffic().requests;
+    let pass = house.reconcile("incremental", json!({}));
+    assert_eq!((&pass["state"], house.lives(ADA)), (&json!("done"), false), "{pass}");
+    // One listing is enough where its rows tell.
+    assert_eq!(house.api().bulk_traffic().requests, calls + 1);
+    assert!(house.tenant(|tenant| tenant.restore(ADA)));
+    house.later(COVERED_AFTER);
+    house.reconcile("incremental", json!({}));
+    assert!(house.lives(ADA));
+}

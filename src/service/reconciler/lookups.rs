@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::run::{Run, Urgency, Work};
 use super::{Reconciler, Sent, Step, Trouble};
-use crate::directory::{Candidate, Evidence, NotFound, Shape, Sighting, Sign, merge};
+use crate::directory::{Candidate, Evidence, NotFound, Shape, Sighting, Sign, absence, merge};
 use crate::storage::Endpoint;
 use crate::upstream::mangoapps::client::{Failure, Lookup};
 
@@ -90,8 +90,14 @@ impl Reconciler {
     fn evidence(&self, run: &mut Run, (uid, hides): (&str, Option<bool>), (found, sent): (Lookup, Sent)) -> Result<Evidence, Trouble> {
         let Lookup::Found(fields) = found else { return Ok(Evidence::NotFound(self.not_found(run, uid, sent)?)) };
         run.record.progress.rows += 1;
+        let mark = absence::mark(&fields);
+        if mark == Some(true) {
+            // It tells by itself that the user was deleted: as good as a 404.
+            return Ok(Evidence::NotFound(self.not_found(run, uid, sent)?));
+        }
         // Where lookups might show deleted users as well, being found says nothing about life.
-        let sign = if hides == Some(true) { Sign::Alive } else { Sign::Silent };
+        let sign = if hides == Some(true) || mark == Some(false) { Sign::Alive } else { Sign::Silent };
+        let fields = absence::unmarked(fields);
         let Sent { began, call } = sent;
         let sighting = Sighting { shape: Shape::Detail, fields, began, call, sign, expected: true, swept: None };
         Ok(Evidence::Sighting(Box::new(sighting)))

@@ -6,8 +6,8 @@ use super::calls::both;
 use super::run::{Pass, Run, Work};
 use super::totals::{Total, all_query};
 use super::walk::{Progress, Walk};
-use super::{Reconciler, Sent, Step, Trouble};
-use crate::directory::{Evidence, Missing, Reason, Shape, Sighting, Sign, Timestamp, User, merge};
+use super::{Reconciler, Step, Trouble, rows};
+use crate::directory::{Evidence, Missing, Reason, Sign, Timestamp, User, absence, merge};
 use crate::storage::{Endpoint, RunState, SourceGap};
 
 impl Reconciler {
@@ -65,6 +65,9 @@ impl Reconciler {
         if pass.all.rows().is_empty() {
             return self.conclude(run).await;
         }
+        if pass.all.rows().values().all(|row| absence::mark(&row.fields).is_some()) {
+            return self.conclude(run).await;
+        }
         let mut in_doubt = false;
         for uid in pass.all.rows().keys() {
             let record = self.means.store.record(&self.means.tenant.name, uid)?;
@@ -104,6 +107,7 @@ impl Reconciler {
         let newest = pass.horizon.map_or(pass.all.newest(), |horizon| pass.all.newest().min(Some(horizon)));
         let seen: std::collections::HashSet<String> = pass.all.rows().keys().cloned().collect();
         let mut evidence = sightings(pass, run.record.id);
+        let marks = pass.all.rows().values().any(|row| absence::mark(&row.fields).is_some());
         let gone = evidence.iter().find(|(_, evidence)| is_gone(evidence)).map(|(uid, _)| uid.clone());
         if complete && !more {
             evidence.extend(self.unreturned(began, &seen)?);
@@ -119,6 +123,7 @@ impl Reconciler {
         let edit: super::Edit = Box::new(move |state| {
             (state.cursor, state.passed_at) = (cursor, Some(wall));
             state.passes_usable = Some(true);
+            state.rows_mark_deleted |= marks;
             state.count_differs = differs.unwrap_or(state.count_differs);
             state.clock_offset_millis = offset.or(state.clock_offset_millis);
             state.seen_deleted = gone.or(state.seen_deleted.take());
@@ -206,29 +211,23 @@ pub(super) fn is_gone(evidence: &Evidence) -> bool {
 
 /// What the rows say: present in the later, live window is alive; only in the other one is deleted.
 fn sightings(pass: &Pass, found_by: u64) -> Vec<(String, Evidence)> {
-    let sight = |fields: &crate::directory::Fields, sent: Sent, sign: Sign| {
-        Evidence::Sighting(Box::new(Sighting {
-            shape: Shape::Listing,
-            fields: fields.clone(),
-            began: sent.began,
-            call: sent.call,
-            sign,
-            expected: false,
-            swept: None,
-        }))
-    };
+    let mut evidence = Vec::new();
     let Some(live) = &pass.live else {
-        return pass.all.rows().iter().map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, Sign::Silent))).collect();
+        for (uid, row) in pass.all.rows() {
+            evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Silent, None, found_by)));
+        }
+        return evidence;
     };
     let within = |fields| pass.horizon.is_none_or(|horizon| merge::time(fields, "updated_at").is_some_and(|row| row < horizon));
-    let mut evidence = Vec::new();
     for (uid, row) in pass.all.rows().iter().filter(|(uid, _)| !live.rows().contains_key(*uid)) {
-        evidence.push((uid.clone(), sight(&row.fields, row.sent, Sign::Silent)));
+        evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Silent, None, found_by)));
         if let Some(sent) = live.began().filter(|_| pass.complete && within(&row.fields)) {
             let missing = Missing { listed: true, began: sent.began, call: sent.call, found_by };
             evidence.push((uid.clone(), Evidence::Missing(missing)));
         }
     }
-    evidence.extend(live.rows().iter().map(|(uid, row)| (uid.clone(), sight(&row.fields, row.sent, Sign::Alive))));
+    for (uid, row) in live.rows() {
+        evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Alive, None, found_by)));
+    }
     evidence
 }

@@ -3,7 +3,7 @@
 use super::run::{Run, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Step, Trouble};
-use crate::directory::{Evidence, Shape, Sighting, Sign, merge};
+use crate::directory::{Evidence, Shape, Sighting, Sign, absence, merge};
 use crate::storage::Endpoint;
 use crate::upstream::mangoapps::client::PageQuery;
 
@@ -26,7 +26,7 @@ impl Reconciler {
         let complete = page.pages <= 1;
         let evidence = match page.rows.into_iter().find(|(found, _)| *found == uid) {
             Some((_, fields)) => {
-                let (began, call) = (sent.began, sent.call);
+                let (began, call, fields) = (sent.began, sent.call, absence::unmarked(fields));
                 let sighting = Sighting { shape: Shape::Listing, fields, began, call, sign: Sign::Alive, expected: true, swept: None };
                 Some(Evidence::Sighting(Box::new(sighting)))
             }

@@ -6,8 +6,8 @@
 use super::calls::both;
 use super::run::{Run, SweepWork, Work};
 use super::walk::PAGE_ROWS_MAX;
-use super::{Reconciler, Sent, Step, Trouble, pass};
-use crate::directory::{Evidence, Fields, Missing, Reason, Shape, Sighting, Sign, Swept};
+use super::{Reconciler, Sent, Step, Trouble, pass, rows};
+use crate::directory::{Evidence, Missing, Reason, Sign, Swept, absence};
 use crate::storage::{Absent, Endpoint, Reconciliation, RunState, Sweep};
 use crate::upstream::mangoapps::client::{PageQuery, UserPage};
 
@@ -99,12 +99,20 @@ impl Reconciler {
         let swept = Some(Swept { with_deleted, listing });
         let mut state = work.state.clone();
         state.reconciliation = run.record.id;
-        let sight = |(uid, fields): (String, Fields)| {
-            let sighting = Sighting { shape: Shape::Listing, fields, began: sent.began, call: sent.call, sign, expected: initial, swept };
-            (uid, Evidence::Sighting(Box::new(sighting)))
-        };
-        let evidence = page.rows.into_iter().map(sight).collect();
-        let edit: super::Edit = Box::new(move |source| source.sweep = Some(state));
+        let mut evidence = Vec::new();
+        for (uid, fields) in &page.rows {
+            evidence.extend(rows::listed((uid, fields), sent, (sign, swept, run.record.id)));
+        }
+        for (_, evidence) in &mut evidence {
+            if let Evidence::Sighting(sighting) = evidence {
+                sighting.expected = initial;
+            }
+        }
+        let marks = page.rows.iter().any(|(_, fields)| absence::mark(fields).is_some());
+        let edit: super::Edit = Box::new(move |source| {
+            source.sweep = Some(state);
+            source.rows_mark_deleted |= marks;
+        });
         self.commit(run, Step { evidence, edit: Some(edit), ..Step::default() }).await.map(drop)
     }
 
