@@ -161,10 +161,10 @@ impl Stage {
     }
 }
 
-/// What goes wrong on purpose. A lost `user.deleted` is not repaired by this version, so that one is never lost here.
+/// What goes wrong on purpose.
 const fn chaos(seed: u64) -> Chaos {
     let hold_max = Duration::from_secs(120);
-    Chaos { loss: 0.15, double: 0.15, reorder: 0.15, hold_max, delay_max: Duration::from_secs(2), lose_deletions: false, seed }
+    Chaos { loss: 0.15, double: 0.15, reorder: 0.15, hold_max, delay_max: Duration::from_secs(2), seed }
 }
 
 fn configuration(webhooks: &TcpListener, ops: &TcpListener, (base_url, folder): (&str, &Path)) -> Result<Config, Failure> {

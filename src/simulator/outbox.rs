@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::event::Event;
-use crate::directory::{EventKind, Outcome};
+use crate::directory::Outcome;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long after which failure a delivery is tried again.
@@ -29,8 +29,6 @@ pub struct Chaos {
     pub hold_max: Duration,
     /// How long every delivery may take.
     pub delay_max: Duration,
-    /// Whether `user.deleted` may vanish too.
-    pub lose_deletions: bool,
     /// Decides what happens to which.
     pub seed: u64,
 }
@@ -45,7 +43,6 @@ impl Chaos {
             reorder: 0.0,
             hold_max: Duration::from_secs(20),
             delay_max: Duration::ZERO,
-            lose_deletions: true,
             seed: 0,
         }
     }
@@ -117,7 +114,7 @@ impl Outbox {
             self.stats.unsent += 1;
             return;
         }
-        if loss < self.chaos.loss && (self.chaos.lose_deletions || event.kind != EventKind::Deleted) {
+        if loss < self.chaos.loss {
             self.stats.lost += 1;
             return;
         }

@@ -106,16 +106,6 @@ fn chaos_happens_as_often_as_asked_and_the_same_for_one_seed() {
 }
 
 #[test]
-fn deletions_are_spared_where_they_may_not_be_lost() {
-    let clock = Clock::manual(Timestamp::parse("2025-11-18T15:30:00Z").unwrap());
-    let mut tenant = Tenant::new(1, 1, clock);
-    let mut outbox = Outbox::new(Chaos { loss: 1.0, lose_deletions: false, ..Chaos::none() });
-    outbox.offer(tenant.create(), Duration::ZERO);
-    outbox.offer(tenant.delete("E1000001").unwrap(), Duration::ZERO);
-    assert_eq!((outbox.stats().lost, drain(&mut outbox)), (1, vec!["E1000001".to_owned()]));
-}
-
-#[test]
 fn release_lets_go_what_is_held_back_and_leaves_retries_their_time() {
     let mut outbox = offer_all(Chaos { reorder: 1.0, ..Chaos::none() }, 3);
     let first = outbox.take(Duration::from_secs(20)).unwrap();
