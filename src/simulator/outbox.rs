@@ -37,14 +37,7 @@ impl Chaos {
     /// Nothing happens to any delivery.
     #[must_use]
     pub const fn none() -> Self {
-        Self {
-            loss: 0.0,
-            double: 0.0,
-            reorder: 0.0,
-            hold_max: Duration::from_secs(20),
-            delay_max: Duration::ZERO,
-            seed: 0,
-        }
+        Self { loss: 0.0, double: 0.0, reorder: 0.0, hold_max: Duration::from_secs(20), delay_max: Duration::ZERO, seed: 0 }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading a window of a listing by keyset, so that rows that move while it is read are not lost.
 //!
-//! Always the first page behind the newest `updated_at` seen; only when a full page holds nothing but one second, its further
-//! pages. What was read is counted against what upstream counts, because ties of one second come in no certain order.
+//! Always the first page behind the newest `updated_at` seen; only when a page holds nothing but one second, its further pages. What was
+//! read is counted against what upstream counts, because ties of one second come in no certain order. Where it falls short, the whole
+//! window is read page by page in an order that does not move: rows only enter a window, so that they shift others to later pages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::upstream::mangoapps::client::{PageQuery, UserPage};
 pub const PAGE_ROWS_MAX: u64 = 100;
 /// Rows that one walk gathers; beyond that the next walk goes on behind its newest.
 const WALK_ROWS_MAX: usize = 5000;
-/// How often a window is read before its count is given up.
-const WALKS_MAX: u32 = 3;
+/// By what a window is read, until its count adds up: first by keyset, then page by page.
+const ORDERS: [&str; 3] = ["updated_at", "created_at", "name"];
 
 /// One row and the request that brought it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +35,8 @@ pub struct Walk {
     cursor: Timestamp,
     page: u64,
     expected: Option<u64>,
-    walks: u32,
+    /// Which of [`ORDERS`] it is read by.
+    walk: usize,
     rows: BTreeMap<String, Row>,
     newest: Option<Timestamp>,
     began: Option<Sent>,
@@ -59,7 +61,7 @@ impl Walk {
     /// A walk over all rows with an `updated_at` from `from` on.
     #[must_use]
     pub const fn new(from: Timestamp, include_deleted: bool) -> Self {
-        Self { from, include_deleted, cursor: from, page: 1, expected: None, walks: 1, rows: BTreeMap::new(), newest: None, began: None }
+        Self { from, include_deleted, cursor: from, page: 1, expected: None, walk: 0, rows: BTreeMap::new(), newest: None, began: None }
     }
 
     /// Where the window begins.
@@ -74,7 +76,7 @@ impl Walk {
         PageQuery {
             page: self.page,
             per_page: PAGE_ROWS_MAX,
-            sort_by: "updated_at",
+            sort_by: ORDERS.get(self.walk).copied().unwrap_or("name"),
             updated_after: Some(self.cursor - Duration::from_secs(1)),
             include_deleted: self.include_deleted,
             search: None,
@@ -119,7 +121,7 @@ impl Walk {
         if ended {
             return self.end();
         }
-        if newest > self.cursor {
+        if newest > self.cursor && self.walk == 0 {
             (self.cursor, self.page) = (newest, 1);
         } else {
             self.page += 1;
@@ -132,7 +134,7 @@ impl Walk {
         let times = || page.rows.iter().filter_map(|(_, fields)| merge::time(fields, "updated_at"));
         // Upstream may mean the second itself, and tell parts of it.
         let begin = self.cursor - Duration::from_secs(2);
-        times().all(|time| time >= begin) && times().is_sorted()
+        times().all(|time| time >= begin) && (self.walk > 0 || times().is_sorted())
     }
 
     fn end(&mut self) -> Progress {
@@ -140,10 +142,10 @@ impl Walk {
         if self.expected.is_none_or(|expected| read >= expected) {
             return Progress::Complete;
         }
-        if self.walks == WALKS_MAX {
+        if self.walk + 1 == ORDERS.len() {
             return Progress::Uncertain;
         }
-        self.walks += 1;
+        self.walk += 1;
         (self.cursor, self.page) = (self.from, 1);
         Progress::More
     }
@@ -175,7 +177,9 @@ mod tests {
     fn answer(users: &[(u32, i64)], query: &PageQuery, call: u32) -> UserPage {
         let after = query.updated_after.expect("a window");
         let mut rows: Vec<_> = users.iter().filter(|(_, updated)| second(*updated) > after).collect();
-        rows.sort_by_key(|(id, updated)| (*updated, id.wrapping_mul(2_654_435_761).rotate_left(call * 5)));
+        if query.sort_by == "updated_at" {
+            rows.sort_by_key(|(id, updated)| (*updated, id.wrapping_mul(2_654_435_761).rotate_left(call * 5)));
+        }
         let total = rows.len() as u64;
         let skip = usize::try_from((query.page - 1) * query.per_page).expect("small");
         let rows = rows.into_iter().skip(skip).take(100);
@@ -210,11 +214,34 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_of_one_second_end_the_walk() {
-        let mut users: Vec<(u32, i64)> = (0..250).map(|id| (id, 7)).collect();
-        let (found, progress, calls) = walk(&mut users, |_, _| {});
-        assert!(calls <= 12, "{calls} calls");
-        assert!(progress == Progress::Uncertain || found.rows().len() == 250);
+    fn any_number_of_rows_of_one_second_is_read_as_a_whole() {
+        for count in [99_u32, 100, 101, 250, 2_500, 6_000] {
+            let mut users: Vec<(u32, i64)> = (0..count).map(|id| (id, 7)).collect();
+            let (found, progress, calls) = walk(&mut users, |_, _| {});
+            assert_eq!((found.rows().len(), progress), (count as usize, Progress::Complete), "{count} users, {calls} calls");
+            assert!(calls <= 2 * count.div_ceil(100) + 2, "{count} users, {calls} calls");
+        }
+    }
+
+    #[test]
+    fn what_moves_while_a_window_is_read_by_another_order_is_not_lost() {
+        let mut users: Vec<(u32, i64)> = (0..600).map(|id| (id, 7)).collect();
+        let (found, progress, _) = walk(&mut users, |users, call| users[(call as usize * 97) % 600].1 = 20 + i64::from(call));
+        assert_eq!((found.rows().len(), progress), (600, Progress::Complete));
+    }
+
+    #[test]
+    fn an_upstream_that_ignores_what_is_asked_for_is_noticed() {
+        let users: Vec<(u32, i64)> = (0..10).map(|id| (id, i64::from(id))).collect();
+        let sent = Sent { began: second(1000), call: 1 };
+        let asked = Walk::new(second(5), true);
+        let mut everyone = answer(&users, &Walk::new(second(0), true).query(), 1);
+        assert_eq!(asked.clone().take(everyone.clone(), sent), Progress::Ignored);
+        everyone.rows.retain(|(uid, _)| uid.parse::<u32>().unwrap() >= 5);
+        everyone.total = 5;
+        assert_eq!(asked.clone().take(everyone.clone(), sent), Progress::Complete);
+        everyone.rows.reverse();
+        assert_eq!(asked.clone().take(everyone, sent), Progress::Ignored);
     }
 
     #[test]
