@@ -166,3 +166,6 @@ fn close(record: &mut Record, began: Timestamp, at: &Circumstances) -> Vec<(Reas
     }
     closed
 }
+
+#[cfg(test)]
+mod laws;

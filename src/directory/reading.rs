@@ -32,6 +32,10 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     {
         *mark = listing;
     }
+    // Whoever turns up in any answer was not deleted for good; only two listings, or a mark, tell of someone who is deleted and listed.
+    if record.life.candidate.as_ref().is_some_and(|candidate| !candidate.listed && candidate.began < sighting.began) {
+        record.life.candidate = None;
+    }
     if sighting.sign == Sign::Alive {
         live(record, (sighting.began, sighting.call), at);
     }
@@ -124,7 +128,7 @@ fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances
         let answered = match reason {
             Reason::EventAfterDelete => told_life.is_some_and(covers),
             // Someone who is missing stays in doubt until a read tells whether they live.
-            Reason::MissedDelivery => !is_candidate && covers(began),
+            Reason::MissedDelivery => !is_candidate && began > held.happened,
             _ => fits && covers(began),
         };
         if answered {
