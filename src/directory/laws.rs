@@ -194,6 +194,32 @@ proptest! {
     }
 }
 
+#[test]
+fn a_uid_that_was_given_to_somebody_else_shows_nothing_of_who_had_it_before() {
+    let told = |shape, began, call, value: Value| {
+        let fields = fields(&value);
+        Evidence::Sighting(Box::new(Sighting {
+            shape,
+            fields,
+            began: second(began),
+            call,
+            sign: Sign::Alive,
+            expected: false,
+            swept: None,
+        }))
+    };
+    let former = told(Shape::Detail, 0, 1, json!({"uid": "E1", "id": 7, "first_name": "Ada", "external_employee_id": "EMP-7"}));
+    let deleted = Event { kind: EventKind::Deleted, stamp: second(10), received: second(11), ..first_event() };
+    let known = decide(None, &former, &at(5, true)).known;
+    let known = decide(known, &Evidence::Event(Box::new(deleted)), &at(12, true)).known;
+    assert!(known.view.as_ref().unwrap().is_deleted());
+    let hired = decide(known, &told(Shape::Listing, 100, 2, json!({"uid": "E1", "id": 8, "first_name": "Ben"})), &at(101, true));
+    let user = hired.known.view.unwrap();
+    assert_eq!((user.is_deleted(), user.fields.get("first_name"), user.fields.get("id")), (false, Some(&json!("Ben")), Some(&json!(8))));
+    assert_eq!(user.fields.get("external_employee_id"), None);
+    assert_eq!(hired.difference.unwrap().kind, ChangeKind::Restored);
+}
+
 /// The event again, whose snapshot tells times as well, where asked: null ones, or a minute before the first events.
 fn timed(mut event: Event, times: Option<bool>) -> Event {
     for field in ["created_at", "updated_at"] {

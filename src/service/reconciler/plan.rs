@@ -24,8 +24,9 @@ impl Reconciler {
     /// Takes up what was under way when the last process ended.
     pub(super) fn resume(&mut self) {
         let Ok(newest) = self.means.store.reconciliations(u64::MAX, DUE_MAX) else { return };
-        let ours = |record: &Reconciliation| *record.source == *self.means.tenant.name && !record.state.is_left();
-        let open: Vec<_> = newest.into_iter().filter(ours).collect();
+        let ours = |record: &Reconciliation| *record.source == *self.means.tenant.name && !record.state.is_over();
+        let (staged, open): (Vec<_>, Vec<_>) = newest.into_iter().filter(ours).partition(|record| record.state.is_left());
+        self.staged.extend(staged.into_iter().map(|record| record.id));
         for mut record in open {
             record.state = RunState::Waiting;
             if record.mode == Mode::Lookup && record.uid.is_none() {
