@@ -119,8 +119,8 @@ pub struct Reconciler {
     attempts: HashMap<String, lookups::Attempt>,
     /// Reconciliations whose candidates for deletion are neither confirmed nor cleared.
     staged: BTreeSet<u64>,
-    /// When a lookup last found someone, by the monotonic clock; and how many were asked for just to see whether it does.
-    witness: (Option<Duration>, usize),
+    /// Whether lookups find anyone.
+    witness: lookups::Witness,
     /// When the newest complete pass began, in upstream's time.
     passed: Option<Timestamp>,
     /// Nothing new is planned before this, by the monotonic clock: upstream refused for good.
@@ -146,7 +146,7 @@ impl Reconciler {
             runs: Vec::new(),
             attempts: HashMap::new(),
             staged: BTreeSet::new(),
-            witness: (None, 0),
+            witness: lookups::Witness::default(),
             passed: None,
             rest_until,
             sweep_after,

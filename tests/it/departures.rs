@@ -204,3 +204,15 @@ fn rows_that_tell_who_was_deleted_are_believed_once_confirmed() {
     house.reconcile("incremental", json!({}));
     assert!(house.lives(ADA));
 }
+
+#[test]
+fn lookups_that_find_nobody_at_all_delete_nobody_and_do_not_go_through_everyone() {
+    let house = joined(60).open().swept();
+    house.tenant(|tenant| (1..=60).for_each(|number| assert!(tenant.purge(&format!("E10000{number:02}")))));
+    house.later(COVERED_AFTER);
+    let lookup = house.request("lookup", json!({"uid": ADA}));
+    house.comes_to(&lookup, "confirming");
+    house.later(600);
+    assert_eq!(house.count(""), 60);
+    assert!(house.api().lookup_traffic().requests < 40, "{:?}", house.api().lookup_traffic());
+}

@@ -16,6 +16,20 @@ const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long someone who was found stands for the others who are there.
 const WITNESSED_FOR: Duration = Duration::from_secs(60);
 
+/// After a witness was not found either, how long nobody else is asked for: lookups may find nobody at all, and must not go through everyone.
+const NO_WITNESS_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Whether lookups still find those who are there: before that is known, a 404 says little. Times by the monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Witness {
+    /// When a lookup last found someone.
+    found: Option<Duration>,
+    /// When someone who should be there was last not found.
+    missed: Option<Duration>,
+    /// How many were asked for just to see whether they are found.
+    asked: usize,
+}
+
 /// When a user may be looked up again.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
@@ -38,7 +52,8 @@ impl Reconciler {
         }
         let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
         // Before someone's absence may count, someone else has to be found.
-        let uid = if self.is_suspected(&uid)? { self.witness_needed().unwrap_or(uid) } else { uid };
+        let witness = if self.is_suspected(&uid)? { self.witness_needed() } else { None };
+        let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
         let sent = self.reserve(Endpoint::Lookup).await?;
         let answer = self.means.client.lookup(&uid).await;
         run.record.progress.calls += 1;
@@ -49,8 +64,10 @@ impl Reconciler {
         };
         let probe = self.probe(&uid, &found)?;
         if matches!(found, Lookup::Found(_)) {
-            self.witness.0 = Some(self.means.clock.elapsed());
+            self.witness.found = Some(self.means.clock.elapsed());
             self.plan_probe(&uid)?;
+        } else if is_witness {
+            self.witness.missed = Some(self.means.clock.elapsed());
         }
         let hides = probe.or(self.lookups_hide_deleted());
         let evidence = self.evidence(run, (&uid, hides), (found, sent))?;
@@ -121,16 +138,18 @@ impl Reconciler {
 
     /// Whether someone was found lately.
     fn is_witnessed(&self) -> bool {
-        self.witness.0.is_some_and(|found| found + WITNESSED_FOR > self.means.clock.elapsed())
+        self.witness.found.is_some_and(|found| found + WITNESSED_FOR > self.means.clock.elapsed())
     }
 
     /// Whom to look up to see that lookups still find anyone; `None` when that is known, or nobody is there to be found.
     fn witness_needed(&mut self) -> Option<String> {
-        if self.witness.0.is_some_and(|found| found + WITNESSED_FOR / 2 > self.means.clock.elapsed()) {
+        let now = self.means.clock.elapsed();
+        let is_known = self.witness.found.is_some_and(|found| found + WITNESSED_FOR / 2 > now);
+        if is_known || self.witness.missed.is_some_and(|missed| missed + NO_WITNESS_FOR > now) {
             return None;
         }
-        self.witness.1 += 1;
-        self.means.store.someone(&self.means.tenant.name, self.witness.1)
+        self.witness.asked += 1;
+        self.means.store.someone(&self.means.tenant.name, self.witness.asked)
     }
 
     pub(super) fn lookups_hide_deleted(&self) -> Option<bool> {
