@@ -5,8 +5,6 @@
 //! candidate, whom a lookup that begins later has to confirm; presence, or any later event, clears them. How many may be confirmed
 //! without someone's word is not decided here: whoever looks up says whether the candidate is cleared for it.
 
-use std::time::Duration;
-
 use super::record::{Candidate, Record, Sight};
 use super::{Circumstances, Fields, Gap, Need, Outcome, Reason, Timestamp, User, Verdict, gap, merge};
 
@@ -72,7 +70,8 @@ pub(super) fn suspect(record: &mut Record, before: Option<&User>, missing: &Miss
     if record.life.candidate.is_some() || !is_newest(record, (missing.began, missing.call)) || is_younger(record, missing.began, at) {
         return verdict;
     }
-    become_candidate(record, (missing.listed, missing.began, missing.found_by), at);
+    let Missing { listed, began, found_by, .. } = *missing;
+    become_candidate(record, Candidate { listed, began, missed: None, found_by }, at);
     verdict.shown.push(Reason::MissedDelivery);
     verdict
 }
@@ -95,11 +94,15 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
         return verdict;
     }
     let Some(candidate) = record.life.candidate.clone() else {
-        become_candidate(record, (false, began, found_by), at);
+        become_candidate(record, Candidate { listed: false, began, missed: Some(began), found_by }, at);
         verdict.shown.push(Reason::MissedDelivery);
         return verdict;
     };
-    let confirmed = witnessed && (candidate.listed || began >= candidate.began + at.rules.confirm);
+    let Some(missed) = candidate.missed.or_else(|| candidate.listed.then_some(began)) else {
+        become_candidate(record, Candidate { missed: Some(began), ..candidate }, at);
+        return verdict;
+    };
+    let confirmed = witnessed && (candidate.listed || began >= missed + at.rules.confirm);
     if confirmed && cleared {
         die(record, (began, call));
         verdict.closed = close(record, began, at);
@@ -123,13 +126,13 @@ pub(super) fn acquit(record: &mut Record) -> Verdict {
     verdict
 }
 
-fn become_candidate(record: &mut Record, (listed, began, found_by): (bool, Timestamp, u64), at: &Circumstances) {
-    record.life.candidate = Some(Candidate { listed, began, found_by });
-    let pause = if listed { Duration::ZERO } else { at.rules.confirm };
-    let gap = gap::instant(began, at);
-    let due = gap.due.max(began + pause);
+/// The user is a candidate for deletion, and a lookup is due: at once, or a while after one that found nobody.
+fn become_candidate(record: &mut Record, candidate: Candidate, at: &Circumstances) {
+    let gap = gap::instant(candidate.began, at);
+    let due = candidate.missed.map_or(gap.due, |missed| gap.due.max(missed + at.rules.confirm));
     let held = record.gaps.entry(Reason::MissedDelivery).or_insert(gap);
-    (held.need, held.happened, held.due) = (Need::Lookup, began, due);
+    (held.need, held.happened, held.due) = (Need::Lookup, candidate.began, due);
+    record.life.candidate = Some(candidate);
 }
 
 /// Whether no later read told alive from deleted.

@@ -212,6 +212,9 @@ pub struct Candidate {
     /// When the first read that says so began, in upstream's time.
     #[serde(rename = "r")]
     pub began: Timestamp,
+    /// When the first lookup that found nobody began; `None` before one did.
+    #[serde(default, rename = "n", skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Timestamp>,
     /// The reconciliation that found it.
     #[serde(rename = "f")]
     pub found_by: u64,

@@ -60,7 +60,7 @@ proptest! {
     #[test]
     fn nobody_is_deleted_but_by_a_confirmation_that_is_cleared(steps in steps()) {
         let (mut known, mut now, mut call) = (alive(), 100, 1);
-        let mut candidate: Option<(bool, i64)> = None;
+        let mut candidate: Option<(bool, Option<i64>)> = None;
         let mut gone = false;
         for (step, pause) in steps {
             now += pause;
@@ -78,9 +78,12 @@ proptest! {
                 (Step::Acquitted, _) => candidate = None,
                 (Step::Row, Some((false, _))) => candidate = None,
                 (Step::Row, _) => {}
-                (Step::Lacks { listed }, None) if !gone => candidate = Some((listed, now)),
-                (Step::NotFound { .. }, None) if !gone => candidate = Some((false, now)),
-                (Step::NotFound { witnessed: true, cleared: true }, Some((listed, first))) if listed || now >= first + CONFIRM => {
+                (Step::Lacks { listed }, None) if !gone => candidate = Some((listed, None)),
+                (Step::NotFound { .. }, None) if !gone => candidate = Some((false, Some(now))),
+                (Step::NotFound { .. }, Some((false, None))) => candidate = Some((false, Some(now))),
+                (Step::NotFound { witnessed: true, cleared: true }, Some((listed, missed)))
+                    if listed || missed.is_some_and(|missed| now >= missed + CONFIRM) =>
+                {
                     (candidate, gone) = (None, true);
                 }
                 _ => {}
@@ -88,7 +91,8 @@ proptest! {
             let decision = decide(known, &evidence, &at(now));
             known = decision.known;
             prop_assert_eq!(is_deleted(&known), gone, "after {:?}", step);
-            prop_assert_eq!(known.record.life.candidate.as_ref().map(|held| (held.listed, held.began)), candidate.map(|(listed, first)| (listed, second(first))));
+            let held = known.record.life.candidate.as_ref().map(|held| (held.listed, held.missed));
+            prop_assert_eq!(held, candidate.map(|(listed, missed)| (listed, missed.map(second))));
             prop_assert_eq!(known.record.gaps.is_empty(), candidate.is_none(), "a candidate is a gap, and nobody else is");
         }
     }

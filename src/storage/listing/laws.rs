@@ -52,7 +52,8 @@ fn some_life() -> impl Strategy<Value = Life> {
         1 => Just(Life { deletion: Some(deletion), known: true, ..Life::default() }),
         1 => Just(Life::default()),
     ];
-    let candidate = proptest::option::weighted(0.2, (0..3_u64).prop_map(|found_by| Candidate { listed: true, began: at(5), found_by }));
+    let candidate =
+        proptest::option::weighted(0.2, (0..3_u64).prop_map(|found_by| Candidate { listed: true, began: at(5), missed: None, found_by }));
     let absence = (proptest::array::uniform2(0..3_u64), candidate);
     (life, prop_oneof![3 => Just(None), 1 => touched], absence).prop_map(|(life, touched, (swept, candidate))| Life {
         touched,
