@@ -25,7 +25,7 @@ use super::job::{Edit, Job, Repair, SourceEvidence};
 use super::tenant::Tenant;
 use crate::clock::Clock;
 use crate::config::Reconcile;
-use crate::directory::{Circumstances, Reason, Timestamp, gap};
+use crate::directory::{Circumstances, Gap, Reason, Timestamp, gap};
 use crate::storage::{Endpoint, Reconciliation, RunState, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::Ledger;
@@ -123,6 +123,8 @@ pub struct Reconciler {
     rest_until: Duration,
     /// No sweep is planned before this, by the monotonic clock: the last one was given up or cancelled.
     sweep_after: Duration,
+    /// No pass is planned for gaps of the whole source before this, by the monotonic clock: the last one never added up.
+    pass_after: Duration,
     /// How often in a row upstream refused the token.
     refusals: u32,
     /// Silence is not shown again before this, by the monotonic clock.
@@ -146,6 +148,7 @@ impl Reconciler {
             passed: None,
             rest_until,
             sweep_after,
+            pass_after: Duration::ZERO,
             refusals: 0,
             silent_again,
         }
@@ -227,7 +230,10 @@ impl Reconciler {
         }
         self.silent_again = self.means.clock.elapsed() + self.means.settings.silence_after;
         let at = self.at();
-        let shown = vec![SourceEvidence { reason: Reason::Silence, uid: None, gap: gap::open(None, at.now, &at) }];
+        // What may have been missed is old enough for a read to begin at once.
+        let happened = at.now - at.rules.tolerance - Duration::from_secs(1);
+        let gap = Gap { due: at.now, ..gap::open(None, happened, &at) };
+        let shown = vec![SourceEvidence { reason: Reason::Silence, uid: None, gap }];
         let (reply, answer) = oneshot::channel();
         if self.send(Repair { shown, ..self.nothing(reply) }).await.is_ok() {
             // A store in trouble is told elsewhere; silence shows itself again.
@@ -258,6 +264,12 @@ impl Reconciler {
             return Ok(());
         }
         run.record.state = RunState::Running;
+        if run.record.started_at.is_none()
+            && let Work::Pass(pass) = &mut run.work
+        {
+            // It may have waited long for its budget.
+            pass.began = self.means.tenant.time.now();
+        }
         run.record.started_at = run.record.started_at.or_else(|| Some(self.means.clock.now()));
         self.commit(run, Step::default()).await?;
         tracing::info!(
