@@ -37,7 +37,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands over a reference")]
 fn is_unswept(swept: &[u64; 2]) -> bool {
     *swept == [0; 2]
 }
