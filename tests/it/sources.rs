@@ -275,6 +275,22 @@ fn a_lookup_of_one_user_closes_what_was_asked_about_that_user_and_no_more() {
     assert_eq!(asked("open").iter().map(|gap| gap["uid"].clone()).collect::<Vec<_>>(), [Value::Null]);
 }
 
+#[test]
+fn what_was_asked_for_twice_stays_open_until_both_are_over() {
+    let house = House::joined(8, BRISK).set("sources.main.bulk_requests_per_hour", 2).open().swept();
+    let runs = ["incremental", "full"].map(|mode| house.request(mode, json!({}))["id"].clone());
+    let cancel = |id: &Value| {
+        assert_eq!(house.ask(&format!("/api/v1/reconciliations/{id}/cancel"), &Value::Null).status, 200);
+        // The reconciler has seen it once it has done something after it.
+        house.reconcile("lookup", json!({"uid": BEN}));
+    };
+    cancel(&runs[0]);
+    assert_eq!(house.source_gaps("open", "operator")[0]["count"], 2);
+    cancel(&runs[1]);
+    house.until("the gap to be closed", || house.source_gaps("open", "operator").is_empty().then_some(()));
+    assert_eq!(house.source_gaps("closed", "operator")[0]["closed_by"], runs[1]);
+}
+
 /// A service over a simulated tenant whose writes a test can make fail.
 struct Served {
     program: Program,
