@@ -48,6 +48,8 @@
 //!   outside [`storage`] can tell; the service compacts that file by itself ([`service::compactor`]).
 //! - A backup is the store as of one commit. What was cut or damaged is never restored, and what is restored is whole or nothing.
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
+//! - What opens a gap of a whole source while nothing can be committed, or comes from strangers, is held in memory
+//!   ([`service::vigil`]) and written with what is committed next. A read closes no gap that was shown after it began.
 //! - No personal data and no secret is in a log line, an error or a metric.
 //!
 //! # Walkthrough: a delivery's way

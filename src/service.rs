@@ -2,12 +2,14 @@
 
 pub mod compactor;
 pub mod group;
+mod heartbeat;
 pub mod job;
 pub mod receiver;
 pub mod recent;
 pub mod reconciler;
 pub mod running;
 pub mod tenant;
+pub mod vigil;
 pub mod writer;
 
 use std::collections::BTreeMap;

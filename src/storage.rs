@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod entry;
 pub mod listing;
+pub mod pulse;
 pub mod sled;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use entry::{
     Sweep, Toll,
 };
 pub use listing::{Counts, Due, Listing, OpenGap, Page, SortBy};
+pub use pulse::Pulse;
 
 use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
 

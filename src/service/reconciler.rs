@@ -10,6 +10,7 @@ pub mod plan;
 pub mod rows;
 pub mod run;
 pub mod search;
+pub mod silence;
 pub mod sweep;
 pub mod toll;
 pub mod totals;
@@ -20,14 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Refusal;
-use super::job::{Edit, Job, Repair, SourceEvidence};
+use super::job::{Edit, Job};
 use super::tenant::Tenant;
 use crate::clock::Clock;
 use crate::config::Reconcile;
-use crate::directory::{Circumstances, Reason, Timestamp, gap};
+use crate::directory::{Circumstances, Timestamp};
 use crate::storage::{Endpoint, Reconciliation, RunState, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::Ledger;
@@ -127,6 +128,8 @@ pub struct Reconciler {
     rest_until: Duration,
     /// No sweep is planned before this, by the monotonic clock: the last one was given up or cancelled.
     sweep_after: Duration,
+    /// No pass is planned for gaps of the whole source before this, by the monotonic clock: the last one never added up.
+    pass_after: Duration,
     /// How often in a row upstream refused the token.
     refusals: u32,
     /// Silence is not shown again before this, by the monotonic clock.
@@ -150,6 +153,7 @@ impl Reconciler {
             passed: None,
             rest_until,
             sweep_after,
+            pass_after: Duration::ZERO,
             refusals: 0,
             silent_again,
         }
@@ -224,28 +228,6 @@ impl Reconciler {
         }
     }
 
-    /// Opens `silence` when no authentic delivery came for too long, once in that time.
-    async fn listen(&mut self) {
-        if !self.is_silent() || self.means.clock.elapsed() < self.silent_again {
-            return;
-        }
-        self.silent_again = self.means.clock.elapsed() + self.means.settings.silence_after;
-        let at = self.at();
-        let shown = vec![SourceEvidence { reason: Reason::Silence, uid: None, gap: gap::open(None, at.now, &at) }];
-        let (reply, answer) = oneshot::channel();
-        if self.send(Repair { shown, ..self.nothing(reply) }).await.is_ok() {
-            // A store in trouble is told elsewhere; silence shows itself again.
-            drop(answer.await);
-        }
-    }
-
-    /// Whether no authentic delivery came for `silence_after`, nor since the process began.
-    fn is_silent(&self) -> bool {
-        let after = self.means.settings.silence_after;
-        let last = self.means.tenant.counters.last_delivery();
-        !after.is_zero() && self.means.clock.elapsed() > after && last.is_none_or(|last| self.means.clock.now().since(last) > after)
-    }
-
     /// One call of one run, and what follows from its answer.
     async fn advance(&mut self, run: &mut Run) -> Result<(), Trouble> {
         self.begin(run).await?;
@@ -263,6 +245,12 @@ impl Reconciler {
         }
         self.pause_others().await?;
         run.record.state = RunState::Running;
+        if run.record.started_at.is_none()
+            && let Work::Pass(pass) = &mut run.work
+        {
+            // It may have waited long for its budget.
+            pass.began = self.means.tenant.time.now();
+        }
         run.record.started_at = run.record.started_at.or_else(|| Some(self.means.clock.now()));
         self.commit(run, Step::default()).await?;
         tracing::info!(

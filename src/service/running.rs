@@ -15,7 +15,7 @@ use super::job::{Job, SourceEvidence};
 use super::reconciler::{Means, Reconciler};
 use super::tenant::Tenant;
 use super::writer::{QUEUE_JOBS_MAX, Writer};
-use super::{ASKED_MAX, Service};
+use super::{ASKED_MAX, Service, heartbeat};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Circumstances, Reason, gap};
@@ -68,6 +68,7 @@ impl Running {
         let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
         let compactor = compactor.run(service.draining.subscribe());
         let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
+        tasks.push(tokio::spawn(heartbeat::run(Arc::clone(&service))));
         for (name, receiver) in asked {
             if let Some(reconciler) = service.reconciler(&name, receiver, sender.clone())? {
                 tasks.push(tokio::spawn(reconciler.run()));
@@ -91,6 +92,7 @@ impl Running {
             // An aborted task is what was asked for.
             drop(task.await);
         }
+        self.service.beat(true).await;
         self.service.jobs.store(None);
         let ended = tokio::task::spawn_blocking(move || self.writer.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
@@ -131,12 +133,14 @@ impl Service {
         for (name, tenant) in &*self.tenants {
             let state = self.store.source(name)?;
             tenant.time.restore(state.clock_offset_millis.unwrap_or(0));
+            self.take_over(tenant, &state);
             if state.swept_at.is_none() && !state.gaps.iter().any(|gap| gap.reason == Reason::InitialLoad) {
                 let at = Circumstances { rules: tenant.rules, now: tenant.time.now(), wall: self.clock.now() };
                 let gap = SourceEvidence { reason: Reason::InitialLoad, uid: None, gap: gap::open(None, at.now, &at) };
                 self.repair(tenant, |repair| repair.shown = vec![gap]).await?;
             }
         }
+        self.beat(false).await;
         Ok(())
     }
 

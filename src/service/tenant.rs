@@ -9,9 +9,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
+use super::vigil::{FAILURES_MAX, Vigil};
 use crate::clock::Clock;
 use crate::config;
-use crate::directory::{Outcome, Rules, Timestamp};
+use crate::directory::{Outcome, Reason, Rules, Timestamp};
 use crate::storage::{Endpoint, Reconciliation};
 use crate::upstream::signature::Keys;
 
@@ -35,6 +36,8 @@ pub struct Tenant {
     pub time: UpstreamTime,
     /// What was received and refused.
     pub counters: Counters,
+    /// What deliveries tell of it as a whole.
+    pub vigil: Vigil,
     /// Users whose details were asked for.
     pub wanted: Wanted,
     /// Where reconciliations that someone asked for are sent; `None` without an upstream.
@@ -62,6 +65,7 @@ impl Default for Tenant {
             keys: ArcSwap::default(),
             time: UpstreamTime::new(Clock::system()),
             counters: Counters::default(),
+            vigil: Vigil::default(),
             wanted: Wanted::default(),
             asked: None,
             cancelled: Mutex::default(),
@@ -90,9 +94,21 @@ impl Tenant {
             remember_changes: config.store.remember_changes,
             keys: ArcSwap::from_pointee(Keys::new(&source.webhook_secrets.live())),
             time: UpstreamTime::new(clock.clone()),
+            vigil: Vigil::new(source.reconcile.silence_after),
             asked,
             budgets: Budgets::new(source.bulk_requests_per_hour, source.lookup_requests_per_hour),
             ..Self::default()
+        }
+    }
+
+    /// Why the webhook looks broken, apart from silence, until an authentic delivery is taken.
+    #[must_use]
+    pub fn broken_by(&self) -> Option<Reason> {
+        let heard = self.counters.last_delivery();
+        match self.vigil.down_at() {
+            _ if self.counters.failures() >= FAILURES_MAX => Some(Reason::RefusedDelivery),
+            Some(down) if heard.is_none_or(|heard| heard < down) => Some(Reason::Downtime),
+            _ => None,
         }
     }
 }
@@ -238,6 +254,11 @@ impl Counters {
     pub fn last_delivery(&self) -> Option<Timestamp> {
         let millis = self.last_delivery.load(Ordering::Relaxed);
         (millis != i64::MIN).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// Takes over the failures in a row of an earlier process.
+    pub fn restore_failures(&self, failures: u32) {
+        self.failures.store(failures, Ordering::Relaxed);
     }
 
     /// Takes over when the last delivery of an earlier process arrived.

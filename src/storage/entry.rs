@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Pulse;
 use crate::directory::{Change, ClosedGap, Gap, Known, Outcome, Reason, Timestamp};
 
 /// One atomic step: everything in it becomes durable together, or nothing does.
@@ -337,6 +338,9 @@ pub struct SourceState {
     /// Reconciliations that found candidates for deletion within the last hour; those that someone approved are not among them.
     #[serde(default)]
     pub toll: Vec<Toll>,
+    /// What the next process has to know of this one.
+    #[serde(default)]
+    pub pulse: Pulse,
 }
 
 /// How many candidates for deletion one reconciliation found.

@@ -300,10 +300,10 @@ impl Metrics {
         self.content_bytes.set(signed(bytes));
     }
 
-    /// A gap was shown.
-    pub fn gap_detected(&self, source: &str, reason: Reason) {
+    /// A gap was shown so many times.
+    pub fn gap_detected(&self, source: &str, reason: Reason, times: u64) {
         let Some(source) = self.known(source) else { return };
-        self.gaps_detected.get_or_create(&ByReason { source, reason: reason.name() }).inc();
+        self.gaps_detected.get_or_create(&ByReason { source, reason: reason.name() }).inc_by(times);
     }
 
     /// A change was made, by a delivery or by a reconciliation.

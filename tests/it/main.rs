@@ -30,6 +30,7 @@ mod program;
 mod repair;
 mod signatures;
 mod simulator;
+mod sources;
 mod start;
 mod syncs;
 mod tidy;

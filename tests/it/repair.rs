@@ -252,7 +252,8 @@ fn no_hour_ever_holds_more_calls_than_the_budgets() {
 
 #[test]
 fn a_restart_forgets_nothing() {
-    let mut house = House::joined(8, BRISK).open().swept();
+    // It takes no time, however busy the machine is: longer than a minute would be a downtime.
+    let mut house = House::joined_by(8, Clock::manual(Clock::system().now())).open().swept();
     let told = house.retitled(ADA);
     house.hear(&told);
     let (changes, gaps, user) = (house.changes(), house.gaps("closed"), house.user(ADA));

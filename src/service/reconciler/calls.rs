@@ -8,7 +8,7 @@ use super::run::Run;
 use super::{EVIDENCE_MAX, Reconciler, Trouble};
 use crate::directory::{Evidence, Reason, Timestamp, change, decide};
 use crate::service::Refusal;
-use crate::service::job::{Edit, Job, Repair, Repaired, SourceEvidence};
+use crate::service::job::{Close, Edit, Job, Repair, Repaired, SourceEvidence};
 use crate::storage::{Endpoint, RunState};
 use crate::upstream::mangoapps::client::{Answer, Failure};
 
@@ -32,7 +32,7 @@ pub struct Step {
     /// Gaps of the whole source that it shows.
     pub shown: Vec<SourceEvidence>,
     /// Gaps of the whole source that it closes.
-    pub closes: Vec<Reason>,
+    pub closes: Vec<Close>,
     /// What changes in the source's state.
     pub edit: Option<Edit>,
 }

@@ -8,6 +8,7 @@ use super::run::{Run, SweepWork, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Sent, Step, Trouble, pass, rows};
 use crate::directory::{Evidence, Missing, Reason, Sign, Swept, absence};
+use crate::service::job::Close;
 use crate::storage::{Absent, Endpoint, Reconciliation, RunState, Sweep};
 use crate::upstream::mangoapps::client::{PageQuery, UserPage};
 
@@ -152,7 +153,7 @@ impl Reconciler {
         run.record.finished_at = run.record.state.is_over().then_some(wall);
         let mut closes = self.answered_by(run);
         if !run.record.dry_run {
-            closes.extend([Reason::InitialLoad, Reason::CountMismatch]);
+            closes.extend([Reason::InitialLoad, Reason::CountMismatch].map(|reason| Close { reason, uid: None, began: None }));
         }
         self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
         Ok(())
