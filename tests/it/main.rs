@@ -11,6 +11,7 @@
 mod answers;
 mod backup;
 mod clients;
+mod commands;
 mod compaction;
 mod configuration;
 mod deliveries;
