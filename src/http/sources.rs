@@ -47,6 +47,7 @@ struct Told<'a> {
     swept_at: Option<String>,
     passed_at: Option<String>,
     budgets: Budgets,
+    capabilities: Capabilities,
     clock_offset_millis: Option<i64>,
     reconciliation: Option<Shown>,
 }
@@ -58,10 +59,26 @@ struct Users {
     deleted: u64,
 }
 
+/// Calls that are left now.
 #[derive(Debug, Serialize)]
 struct Budgets {
     bulk: u32,
     lookup: u32,
+    caps: Caps,
+}
+
+/// Calls that an hour may hold at present.
+#[derive(Debug, Serialize)]
+struct Caps {
+    bulk: u32,
+    lookup: u32,
+}
+
+/// What upstream was seen to do; `null` until it showed.
+#[derive(Debug, Serialize)]
+struct Capabilities {
+    lookups_hide_deleted: Option<bool>,
+    date_header: Option<bool>,
 }
 
 /// `GET /api/v1/sources`
@@ -90,7 +107,15 @@ fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> 
         watermark: written(state.cursor),
         swept_at: written(state.swept_at),
         passed_at: written(state.passed_at),
-        budgets: Budgets { bulk: standing.bulk_remaining, lookup: standing.lookup_remaining },
+        budgets: Budgets {
+            bulk: standing.bulk_remaining,
+            lookup: standing.lookup_remaining,
+            caps: Caps { bulk: standing.bulk_cap, lookup: standing.lookup_cap },
+        },
+        capabilities: Capabilities {
+            lookups_hide_deleted: state.lookups_hide_deleted,
+            date_header: standing.clock_offset_millis.or(state.clock_offset_millis).map(|_| true),
+        },
         clock_offset_millis: standing.clock_offset_millis,
         reconciliation,
     })

@@ -4,6 +4,7 @@
 //! lookup waiting.
 
 pub mod calls;
+pub mod ledgers;
 pub mod lookups;
 pub mod pass;
 pub mod plan;
@@ -111,6 +112,8 @@ pub struct Reconciler {
     asked: mpsc::Receiver<Reconciliation>,
     bulk: Ledger,
     lookup: Ledger,
+    /// Whether it was judged if the wall clock tells the ages of earlier processes' calls.
+    ages_judged: bool,
     runs: Vec<Run>,
     attempts: HashMap<String, lookups::Attempt>,
     /// Reconciliations whose candidates for deletion are neither confirmed nor cleared.
@@ -139,6 +142,7 @@ impl Reconciler {
             asked,
             bulk,
             lookup,
+            ages_judged: false,
             runs: Vec::new(),
             attempts: HashMap::new(),
             staged: BTreeSet::new(),
@@ -355,9 +359,9 @@ impl Reconciler {
     fn tell_budgets(&self) {
         let now = self.means.clock.elapsed();
         for endpoint in Endpoint::ALL {
-            let remaining = self.ledger(endpoint).remaining(now);
-            self.means.tenant.budgets.set(endpoint, remaining);
-            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, remaining);
+            let left = (self.ledger(endpoint).remaining(now), self.ledger(endpoint).cap(now));
+            self.means.tenant.budgets.set(endpoint, left);
+            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, left);
         }
     }
 

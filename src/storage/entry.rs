@@ -1,5 +1,6 @@
 //! What is stored: users, deliveries, changes, closed gaps, calls, reconciliations, and a state for each source.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -322,12 +323,27 @@ pub struct SourceState {
     pub seen_deleted: Option<String>,
     /// Upstream's clock less ours, in milliseconds; `None` until an answer carried a `Date`.
     pub clock_offset_millis: Option<i64>,
+    /// How the clock that logs the newest calls differs from upstream's; `None` until an answer carried a `Date`.
+    #[serde(default)]
+    pub calls_clock: Option<CallsClock>,
+    /// Budgets whose newest call was made to ask upstream for the time.
+    #[serde(default)]
+    pub asked: BTreeSet<Endpoint>,
     /// Authentic deliveries answered 503 in a row, as far as the store could be told.
     #[serde(default)]
     pub failures: u32,
     /// Reconciliations that found candidates for deletion within the last hour; those that someone approved are not among them.
     #[serde(default)]
     pub toll: Vec<Toll>,
+}
+
+/// What is known of the wall clock by which calls are logged: it may be set at any time, also between two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallsClock {
+    /// Upstream's clock less that one, in milliseconds.
+    pub offset_millis: i64,
+    /// The place of the first call that was logged by it; earlier ones were by another.
+    pub from_call: u64,
 }
 
 /// How many candidates for deletion one reconciliation found.

@@ -10,6 +10,7 @@
 
 mod answers;
 mod backup;
+mod budgets;
 mod clients;
 mod commands;
 mod compaction;

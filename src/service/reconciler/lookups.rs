@@ -39,11 +39,11 @@ impl Reconciler {
         let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
         // Before someone's absence may count, someone else has to be found.
         let uid = if self.is_suspected(&uid)? { self.witness_needed().unwrap_or(uid) } else { uid };
-        let sent = self.reserve(Endpoint::Lookup).await?;
+        let mut sent = self.reserve(Endpoint::Lookup).await?;
         let answer = self.means.client.lookup(&uid).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let found = match self.observe(Endpoint::Lookup, answer) {
+        let found = match self.observe(Endpoint::Lookup, &mut sent, answer) {
             Err(Trouble::Upstream(failure)) => return Err(self.set_aside(run, &uid, failure)),
             found => found?,
         };

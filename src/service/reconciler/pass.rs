@@ -22,11 +22,11 @@ impl Reconciler {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let walk = pass.live.as_mut().unwrap_or(&mut pass.all);
         let query = if pass.counting { Walk::new(walk.from(), false).count_query() } else { walk.query() };
-        let sent = self.reserve(Endpoint::Bulk).await?;
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
         if pass.counting {
             return self.compared(run, page.total).await;
         }

@@ -26,16 +26,16 @@ impl Reconciler {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let query = if work.counting { count_query() } else { page_query(&work.state) };
         let counting = work.counting;
-        let sent = self.reserve(Endpoint::Bulk).await?;
-        self.mark_beginning(run, sent);
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
+        self.mark_beginning(run, sent);
         if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await }
     }
 
-    /// A listing begins with its first request; the sweep with that of the live one.
+    /// A listing begins with its first request that was answered; the sweep with that of the live one.
     fn mark_beginning(&self, run: &mut Run, sent: Sent) {
         let Work::Sweep(work) = &mut run.work else { return };
         if work.counting || work.state.listing_call != 0 {
