@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod ledgers;
 pub mod lookups;
+pub mod outlook;
 pub mod pass;
 pub mod plan;
 pub mod run;
@@ -190,11 +191,13 @@ impl Reconciler {
         }
         self.plan();
         self.tell_budgets();
+        self.tell_waits().await;
         let now = self.means.clock.elapsed();
         let ready = |run: &Run| run.not_before <= now && self.wait(run.endpoint()).is_zero();
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
         let mut run = self.runs.swap_remove(index);
+        run.waits_no_more();
         match self.advance(&mut run).await {
             Ok(()) if run.record.state.is_left() => {
                 self.refusals = 0;
@@ -311,6 +314,7 @@ impl Reconciler {
     /// Ends a run; the record is stored if the store takes it.
     async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
         (run.record.state, run.record.message) = (state, message);
+        run.asks_no_more();
         let closes = self.answered_by(&run);
         run.record.finished_at = Some(self.means.clock.now());
         if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {

@@ -213,8 +213,14 @@ pub struct Progress {
     pub calls: u64,
     /// Rows read, of listings and of lookups.
     pub rows: u64,
-    /// Rows to be read, where known.
+    /// Rows to be read in all, where known.
     pub expected: Option<u64>,
+    /// Calls that it still needs, where known.
+    #[serde(default)]
+    pub calls_left: Option<u64>,
+    /// When the budget lets the last of them be made, where known, by the service's clock and as upstream writes times.
+    #[serde(default)]
+    pub estimated_end: Option<String>,
     /// Users that changed.
     pub changed: u64,
     /// Gaps that it closed.

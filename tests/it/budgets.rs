@@ -1,5 +1,7 @@
 //! What is shown of the budgets, and of what upstream is able to do.
 
+use rollcall::clock::Clock;
+use rollcall::directory::Timestamp;
 use serde_json::{Value, json};
 
 use crate::answers::read_bytes;
@@ -32,4 +34,27 @@ fn what_upstream_showed_of_itself_is_told() {
     assert_eq!(house.source()["capabilities"], json!({"lookups_hide_deleted": null, "date_header": null}));
     let house = House::joined(8, BRISK).open().swept();
     assert_eq!(house.source()["capabilities"], json!({"lookups_hide_deleted": null, "date_header": true}));
+}
+
+#[test]
+fn a_sweep_over_several_hours_tells_how_much_is_left_and_until_when_it_waits() {
+    let now = Timestamp::parse("2026-03-01T08:00:00Z").unwrap();
+    let house = House::joined_by(450, Clock::manual(now)).set("sources.main.bulk_requests_per_hour", 2).open();
+    let waiting = || Some(house.source()["reconciliation"].clone()).filter(|run| run["message"].is_string());
+    let run = house.until("the sweep to wait", waiting);
+    assert_eq!((&run["state"], &run["message"]), (&json!("running"), &json!("waits for the budget until 09:01:00Z")));
+    // Two of five pages are read; three, a count, and five pages with deleted users are left, two an hour.
+    let progress = &run["progress"];
+    assert_eq!((&progress["calls"], &progress["calls_left"], &progress["expected"]), (&json!(2), &json!(9), &json!(900)));
+    assert_eq!(progress["estimated_end"], "2026-03-01T13:05:00Z", "{progress}");
+    assert_eq!(house.reconciliation(&run["id"])["progress"], *progress);
+    house.clock.advance(std::time::Duration::from_secs(3660));
+    let later = house.until("it to go on", || waiting().filter(|run| run["progress"]["calls"] == 4));
+    assert_eq!((&later["message"], &later["progress"]["calls_left"]), (&json!("waits for the budget until 10:02:00Z"), &json!(7)));
+    assert_eq!(later["progress"]["estimated_end"], "2026-03-01T13:05:00Z");
+    house.clock.advance(std::time::Duration::from_secs(3660));
+    let done = house.until("the end", || house.reconciliations().into_iter().find(|run| run["state"] == "done"));
+    let progress = &done["progress"];
+    assert_eq!((&progress["calls_left"], &progress["estimated_end"]), (&Value::Null, &Value::Null));
+    assert_eq!((&progress["calls"], &progress["expected"], &done["message"]), (&json!(6), &json!(450), &Value::Null));
 }

@@ -58,6 +58,12 @@ fn line(record: &Record) -> String {
     let progress = &record.progress;
     let of = progress.expected.map_or(String::new(), |expected| format!(" of {expected}"));
     let mut line = format!("{}, {}{of} rows, {} calls", record.state.name(), progress.rows, progress.calls);
+    if let Some(left) = progress.calls_left {
+        line += &format!(", {left} left");
+    }
+    if let Some(end) = &progress.estimated_end {
+        line += &format!("; ends about {}", table::harmless(end));
+    }
     if let Some(message) = &record.message {
         line += &format!("; {}", table::harmless(message));
     }
@@ -72,10 +78,10 @@ mod tests {
 
     #[test]
     fn a_line_tells_how_far_it_is_and_what_it_waits_for() {
-        let progress = json!({"calls": 3, "rows": 300, "expected": 20_000, "changed": 0, "gaps_closed": 0});
+        let progress = json!({"calls": 3, "rows": 300, "expected": 20_000, "changed": 0, "gaps_closed": 0, "calls_left": 400, "estimated_end": "2026-03-01T16:00:00Z"});
         let record =
             json!({"id": 7, "source": "main", "mode": "full", "state": "running", "progress": progress, "message": "it\u{7} waits"});
         let record = serde_json::from_value(record).unwrap();
-        assert_eq!(line(&record), "running, 300 of 20000 rows, 3 calls; it? waits");
+        assert_eq!(line(&record), "running, 300 of 20000 rows, 3 calls, 400 left; ends about 2026-03-01T16:00:00Z; it? waits");
     }
 }
