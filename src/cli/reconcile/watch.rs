@@ -8,7 +8,8 @@ use super::Record;
 use crate::cli::table;
 use crate::storage::RunState;
 
-const BAR: &str = "{bar:24} {wide_msg}";
+/// Two lines, which fit into 80 columns.
+const BAR: &str = "{bar:20} {prefix}\n{wide_msg}";
 
 /// Shows one reconciliation.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ impl Watch {
             let (rows, expected) = (record.progress.rows, record.progress.expected.unwrap_or(0));
             bar.set_length(expected.max(rows).max(1));
             bar.set_position(rows);
-            bar.set_message(line(record));
+            bar.set_prefix(done(record));
+            bar.set_message(ahead(record).join("; "));
         } else if self.state != Some(record.state) {
             self.state = Some(record.state);
             // Whoever closed stderr does not want to read it.
@@ -53,21 +55,24 @@ impl Drop for Watch {
     }
 }
 
-/// State, rows, calls, the end as it is estimated, and what the service says to it.
 fn line(record: &Record) -> String {
+    let mut parts = vec![done(record)];
+    parts.extend(ahead(record));
+    parts.join("; ")
+}
+
+/// State, rows and calls.
+fn done(record: &Record) -> String {
     let progress = &record.progress;
     let of = progress.expected.map_or(String::new(), |expected| format!(" of {expected}"));
-    let mut line = format!("{}, {}{of} rows, {} calls", record.state.name(), progress.rows, progress.calls);
-    if let Some(left) = progress.calls_left {
-        line += &format!(", {left} left");
-    }
-    if let Some(end) = &progress.estimated_end {
-        line += &format!("; ends about {}", table::harmless(end));
-    }
-    if let Some(message) = &record.message {
-        line += &format!("; {}", table::harmless(message));
-    }
-    line
+    let left = progress.calls_left.map_or(String::new(), |left| format!(", {left} left"));
+    format!("{}, {}{of} rows, {} calls{left}", record.state.name(), progress.rows, progress.calls)
+}
+
+/// The end as it is estimated, and what the service says to it.
+fn ahead(record: &Record) -> Vec<String> {
+    let end = record.progress.estimated_end.as_ref().map(|end| format!("ends about {end}"));
+    end.into_iter().chain(record.message.clone()).map(|part| table::harmless(&part)).collect()
 }
 
 #[cfg(test)]
