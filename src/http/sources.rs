@@ -9,7 +9,7 @@ use super::query::Query;
 use super::reconciliations::Shown;
 use super::{Problem, answer, problem};
 use crate::service::Service;
-use crate::storage::{self, RunState};
+use crate::storage::{self, Reconciliation, RunState};
 
 /// Reconciliations that are looked through for the running one: more than can wait at once.
 const RECENT: usize = 100;
@@ -84,7 +84,10 @@ struct Capabilities {
 /// `GET /api/v1/sources`
 pub(super) async fn list(service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let recent = service.store.reconciliations(u64::MAX, RECENT)?;
-    let running = |source: &str| recent.iter().find(|one| one.source == source && one.state == RunState::Running).cloned();
+    // One that had begun and was interrupted, by a restart say, goes on: it is shown while nothing else runs.
+    let under_way = |one: &&Reconciliation, state| one.state == state && one.started_at.is_some();
+    let first = |source: &str, state| recent.iter().find(|one| one.source == source && under_way(one, state)).cloned();
+    let running = |source: &str| first(source, RunState::Running).or_else(|| first(source, RunState::Waiting));
     let told = service.config.sources.keys().map(|name| tell(&service, name, running(name).map(Shown::from)));
     let sources = told.collect::<Result<Vec<_>, _>>()?;
     answer(&All { sources })

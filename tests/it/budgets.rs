@@ -39,9 +39,9 @@ fn what_upstream_showed_of_itself_is_told() {
 #[test]
 fn a_sweep_over_several_hours_tells_how_much_is_left_and_until_when_it_waits() {
     let now = Timestamp::parse("2026-03-01T08:00:00Z").unwrap();
-    let house = House::joined_by(450, Clock::manual(now)).set("sources.main.bulk_requests_per_hour", 2).open();
-    let waiting = || Some(house.source()["reconciliation"].clone()).filter(|run| run["message"].is_string());
-    let run = house.until("the sweep to wait", waiting);
+    let mut house = House::joined_by(450, Clock::manual(now)).set("sources.main.bulk_requests_per_hour", 2).open();
+    let waiting = |house: &House| Some(house.source()["reconciliation"].clone()).filter(|run| run["message"].is_string());
+    let run = house.until("the sweep to wait", || waiting(&house));
     assert_eq!((&run["state"], &run["message"]), (&json!("running"), &json!("waits for the budget until 09:01:00Z")));
     // Two of five pages are read; three, a count, and five pages with deleted users are left, two an hour.
     let progress = &run["progress"];
@@ -49,9 +49,12 @@ fn a_sweep_over_several_hours_tells_how_much_is_left_and_until_when_it_waits() {
     assert_eq!(progress["estimated_end"], "2026-03-01T13:05:00Z", "{progress}");
     assert_eq!(house.reconciliation(&run["id"])["progress"], *progress);
     house.clock.advance(std::time::Duration::from_secs(3660));
-    let later = house.until("it to go on", || waiting().filter(|run| run["progress"]["calls"] == 4));
+    let later = house.until("it to go on", || waiting(&house).filter(|run| run["progress"]["calls"] == 4));
     assert_eq!((&later["message"], &later["progress"]["calls_left"]), (&json!("waits for the budget until 10:02:00Z"), &json!(7)));
     assert_eq!(later["progress"]["estimated_end"], "2026-03-01T13:05:00Z");
+    house.restart();
+    let again = house.until("it to wait again", || waiting(&house).filter(|run| run["state"] == "waiting"));
+    assert_eq!((&again["id"], &again["progress"]), (&run["id"], &later["progress"]), "{again}");
     house.clock.advance(std::time::Duration::from_secs(3660));
     let done = house.until("the end", || house.reconciliations().into_iter().find(|run| run["state"] == "done"));
     let progress = &done["progress"];

@@ -48,7 +48,7 @@ impl Reconciler {
         progress.expected = Some(progress.rows + rows);
         progress.calls_left = Some(calls);
         let wait = self.ledger(run.endpoint()).wait_for(self.means.clock.elapsed(), calls);
-        run.record.progress.estimated_end = wait.map(|wait| (self.means.clock.now() + wait).floor_to_second().to_string());
+        run.record.progress.estimated_end = wait.map(|wait| whole(self.means.clock.now() + wait));
     }
 
     /// Says of the runs that wait for their budget until when they do, each time that this is another time.
@@ -77,9 +77,14 @@ fn left(state: &Sweep, counting: bool, pages: u64) -> (u64, u64) {
     if state.with_deleted { listing } else { (listing.0 + 1 + pages, listing.1 + total) }
 }
 
+/// A time, rounded up to a second.
+fn whole(time: Timestamp) -> String {
+    (time + Duration::from_millis(999)).floor_to_second().to_string()
+}
+
 /// When a wait ends, rounded up to a second: the time of day where that tells it.
 fn moment(now: Timestamp, wait: Duration) -> String {
-    let whole = (now + wait + Duration::from_millis(999)).floor_to_second().to_string();
+    let whole = whole(now + wait);
     match whole.split_once('T') {
         Some((_, time)) if wait < DAY => time.to_owned(),
         _ => whole,
