@@ -42,7 +42,8 @@
 //!   Which of two reads is the later one is told by their places in the ledger of requests, not by a clock.
 //! - Where there is an upstream, only a read brings a deleted user back. No single read deletes a user who is held as alive:
 //!   another one confirms it, and beyond a threshold someone approves ([`service::reconciler::toll`]).
-//! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts.
+//! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts and whoever sets the
+//!   clock.
 //! - A pass moves its cursor in the commit that holds its last rows, and only if they add up to what upstream counts.
 //! - A commit is in the journal before anyone sees it. Where its rows stand, there or in the tree, and in which file of the tree, nobody
 //!   outside [`storage`] can tell; the service compacts that file by itself ([`service::compactor`]).

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 pub use backup::{Restored, Row, Snapshot};
 pub use entry::{
-    Absent, Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser,
-    Sweep, Toll,
+    Absent, Batch, Call, CallsClock, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState,
+    StoredUser, Sweep, Toll,
 };
 pub use listing::{Counts, Due, Listing, OpenGap, Page, SortBy};
 pub use pulse::Pulse;

@@ -75,6 +75,7 @@ fn snapshot(service: &Service, source: &str) -> SourceSnapshot {
         consecutive_failures: standing.consecutive_failures,
         bulk_remaining: standing.bulk_remaining,
         lookup_remaining: standing.lookup_remaining,
+        caps: (standing.bulk_cap, standing.lookup_cap),
     }
 }
 

@@ -4,7 +4,9 @@
 //! lookup waiting.
 
 pub mod calls;
+pub mod ledgers;
 pub mod lookups;
+pub mod outlook;
 pub mod pass;
 pub mod plan;
 pub mod rows;
@@ -116,6 +118,8 @@ pub struct Reconciler {
     asked: mpsc::Receiver<Reconciliation>,
     bulk: Ledger,
     lookup: Ledger,
+    /// Whether it was judged if the wall clock tells the ages of earlier processes' calls.
+    ages_judged: bool,
     runs: Vec<Run>,
     attempts: HashMap<String, lookups::Attempt>,
     /// Reconciliations whose candidates for deletion are neither confirmed nor cleared.
@@ -146,6 +150,7 @@ impl Reconciler {
             asked,
             bulk,
             lookup,
+            ages_judged: false,
             runs: Vec::new(),
             attempts: HashMap::new(),
             staged: BTreeSet::new(),
@@ -194,11 +199,13 @@ impl Reconciler {
         }
         self.plan();
         self.tell_budgets();
+        self.tell_waits().await;
         let now = self.means.clock.elapsed();
         let ready = |run: &Run| run.not_before <= now && self.may_call(run);
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
         let mut run = self.runs.swap_remove(index);
+        run.waits_no_more();
         match self.advance(&mut run).await {
             Ok(()) if run.record.state.is_left() => {
                 self.refusals = 0;
@@ -319,6 +326,7 @@ impl Reconciler {
     /// Ends a run; the record is stored if the store takes it.
     async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
         (run.record.state, run.record.message) = (state, message);
+        run.asks_no_more();
         let closes = self.answered_by(&run);
         run.record.finished_at = Some(self.means.clock.now());
         if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {
@@ -367,9 +375,9 @@ impl Reconciler {
     fn tell_budgets(&self) {
         let now = self.means.clock.elapsed();
         for endpoint in Endpoint::ALL {
-            let remaining = self.ledger(endpoint).remaining(now);
-            self.means.tenant.budgets.set(endpoint, remaining);
-            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, remaining);
+            let left = (self.ledger(endpoint).remaining(now), self.ledger(endpoint).cap(now));
+            self.means.tenant.budgets.set(endpoint, left);
+            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, left);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::directory::{Circumstances, Reason, gap};
 use crate::storage::{Endpoint, Reconciliation, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::budget::Ledger;
+use crate::upstream::budget::{self, Ledger};
 use crate::upstream::mangoapps::client::Client;
 use crate::upstream::signature::Keys;
 
@@ -150,10 +150,12 @@ impl Service {
         let (Some(base_url), Some(token)) = (&source.base_url, &source.api_token) else { return Ok(None) };
         let client = Client::new(base_url, Arc::clone(token)).map_err(|error| format!("sources.{name}.base_url: {error}"))?;
         let calls = self.store.calls(name).map_err(|error| error.to_string())?;
+        let state = self.store.source(name).map_err(|error| error.to_string())?;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let certain_from = state.calls_clock.map_or(u64::MAX, |clock| clock.from_call);
         let ledger = |endpoint: Endpoint, per_hour: u32| {
-            let ages: Vec<Duration> = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| now.since(call.at)).collect();
-            Ledger::new(per_hour, elapsed, &ages)
+            let ours = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| (call.number, call.at));
+            Ledger::new(per_hour, elapsed, &budget::ages(ours, certain_from, now), !state.asked.contains(&endpoint))
         };
         let budgets = (ledger(Endpoint::Bulk, source.bulk_requests_per_hour), ledger(Endpoint::Lookup, source.lookup_requests_per_hour));
         let means = Means {

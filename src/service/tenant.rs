@@ -170,6 +170,7 @@ impl UpstreamTime {
 pub struct Budgets {
     bulk: AtomicU32,
     lookup: AtomicU32,
+    caps: [AtomicU32; 2],
     capacities: (u32, u32),
 }
 
@@ -177,7 +178,8 @@ impl Budgets {
     /// Budgets of this many calls an hour, untouched.
     #[must_use]
     pub const fn new(bulk: u32, lookup: u32) -> Self {
-        Self { bulk: AtomicU32::new(bulk), lookup: AtomicU32::new(lookup), capacities: (bulk, lookup) }
+        let caps = [AtomicU32::new(bulk), AtomicU32::new(lookup)];
+        Self { bulk: AtomicU32::new(bulk), lookup: AtomicU32::new(lookup), caps, capacities: (bulk, lookup) }
     }
 
     /// What an hour holds.
@@ -189,15 +191,30 @@ impl Budgets {
         }
     }
 
-    /// Notes what is left.
-    pub fn set(&self, endpoint: Endpoint, remaining: u32) {
+    /// Notes what is left, and how many calls an hour are allowed at present.
+    pub fn set(&self, endpoint: Endpoint, (remaining, cap): (u32, u32)) {
         self.of(endpoint).store(remaining, Ordering::Relaxed);
+        self.cap_of(endpoint).store(cap, Ordering::Relaxed);
+    }
+
+    /// How many calls an hour are allowed at present: fewer than [`Budgets::capacity`] after upstream refused some below it.
+    #[must_use]
+    pub fn cap(&self, endpoint: Endpoint) -> u32 {
+        self.cap_of(endpoint).load(Ordering::Relaxed)
     }
 
     /// What is left.
     #[must_use]
     pub fn get(&self, endpoint: Endpoint) -> u32 {
         self.of(endpoint).load(Ordering::Relaxed)
+    }
+
+    const fn cap_of(&self, endpoint: Endpoint) -> &AtomicU32 {
+        let [bulk, lookup] = &self.caps;
+        match endpoint {
+            Endpoint::Bulk => bulk,
+            Endpoint::Lookup => lookup,
+        }
     }
 
     const fn of(&self, endpoint: Endpoint) -> &AtomicU32 {

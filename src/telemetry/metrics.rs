@@ -84,6 +84,8 @@ pub struct SourceSnapshot {
     pub bulk_remaining: u32,
     /// Lookups that the budget still holds.
     pub lookup_remaining: u32,
+    /// Listings and lookups that an hour may hold at present.
+    pub caps: (u32, u32),
 }
 
 /// The metrics of the service. Cheap to update from any thread; what is told of an unknown source counts nowhere, so that
@@ -104,6 +106,7 @@ pub struct Metrics {
     gaps_open: Family<BySource, Gauge>,
     oldest_gap: Family<BySource, Seconds>,
     budget: Family<ByEndpoint, Gauge>,
+    cap: Family<ByEndpoint, Gauge>,
     users: Family<ByState, Gauge>,
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
@@ -135,6 +138,7 @@ impl Metrics {
             gaps_open: Family::default(),
             oldest_gap: Family::default(),
             budget: Family::default(),
+            cap: Family::default(),
             users: Family::default(),
             failures: Family::default(),
             last_delivery: Family::default(),
@@ -191,6 +195,7 @@ impl Metrics {
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
         registry.register("rollcall_upstream_requests", "Requests to upstream, by endpoint and status", self.upstream_requests.clone());
         registry.register("rollcall_upstream_budget_remaining", "Requests that the hourly budget still holds", self.budget.clone());
+        registry.register("rollcall_upstream_budget_cap", "Requests that an hour may hold at present", self.cap.clone());
     }
 
     fn register_state(&mut self) {
@@ -326,10 +331,12 @@ impl Metrics {
         self.upstream_requests.get_or_create(&ByStatus { source, endpoint: endpoint.name(), status: Status(status) }).inc();
     }
 
-    /// How many calls the budget still holds now.
-    pub fn set_budget(&self, source: &str, endpoint: Endpoint, remaining: u32) {
+    /// How many calls the budget still holds now, and how many an hour may hold at present.
+    pub fn set_budget(&self, source: &str, endpoint: Endpoint, (remaining, cap): (u32, u32)) {
         let Some(source) = self.known(source) else { return };
-        self.budget.get_or_create(&ByEndpoint { source, endpoint: endpoint.name() }).set(remaining.into());
+        let labels = ByEndpoint { source, endpoint: endpoint.name() };
+        self.budget.get_or_create(&labels).set(remaining.into());
+        self.cap.get_or_create(&labels).set(cap.into());
     }
 
     /// How many authentic deliveries were answered 503 in a row.
@@ -355,7 +362,7 @@ impl Metrics {
     }
 
     fn tell(&self, told: &SourceSnapshot, now: Timestamp) {
-        let SourceSnapshot { source, counts, last_delivery, consecutive_failures, bulk_remaining, lookup_remaining } = told;
+        let SourceSnapshot { source, counts, last_delivery, consecutive_failures, bulk_remaining, lookup_remaining, caps } = told;
         let Some(name) = self.known(source) else { return };
         let of_source = BySource { source: name.clone() };
         self.gaps_open.get_or_create(&of_source).set(signed(counts.gaps_open));
@@ -366,8 +373,8 @@ impl Metrics {
             self.users.get_or_create(&ByState { source: name.clone(), state }).set(signed(users));
         }
         self.set_consecutive_failures(source, *consecutive_failures);
-        self.set_budget(source, Endpoint::Bulk, *bulk_remaining);
-        self.set_budget(source, Endpoint::Lookup, *lookup_remaining);
+        self.set_budget(source, Endpoint::Bulk, (*bulk_remaining, caps.0));
+        self.set_budget(source, Endpoint::Lookup, (*lookup_remaining, caps.1));
     }
 
     fn known(&self, source: &str) -> Option<Arc<str>> {

@@ -10,7 +10,9 @@
 
 mod answers;
 mod backup;
+mod budgets;
 mod clients;
+mod commands;
 mod compaction;
 mod configuration;
 mod deliveries;

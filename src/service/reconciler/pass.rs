@@ -32,11 +32,13 @@ impl Reconciler {
             (_, true) => Walk::new(walk.from(), false).count_query(),
             _ => walk.query(),
         };
-        let sent = self.reserve(Endpoint::Bulk).await?;
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
+        // A `Date` may tell that it began earlier than our clock says.
+        pass.began = pass.began.min(sent.began);
         if pass.total == Total::Asked {
             pass.total = Total::Told(page.total);
             return self.conclude(run).await;

@@ -14,14 +14,14 @@ impl Reconciler {
         let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
         let record = self.means.store.record(&self.means.tenant.name, &uid)?;
         let email = record.as_ref().and_then(merge::view).and_then(|user| user.text("email").map(str::to_owned));
-        let sent = self.reserve(Endpoint::Bulk).await?;
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let search = Some(email.unwrap_or_else(|| uid.clone()));
         let query =
             PageQuery { page: 1, per_page: PAGE_ROWS_MAX, sort_by: "created_at", updated_after: None, include_deleted: false, search };
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
         run.record.progress.rows += page.rows.len() as u64;
         let complete = page.pages <= 1;
         let evidence = match page.rows.into_iter().find(|(found, _)| *found == uid) {
