@@ -79,6 +79,10 @@ struct Caps {
 struct Capabilities {
     lookups_hide_deleted: Option<bool>,
     date_header: Option<bool>,
+    /// Listings honour `updated_after` and `sort_by`.
+    passes: Option<bool>,
+    /// Rows of listings tell who was deleted; the documented ones do not.
+    rows_mark_deleted: bool,
 }
 
 /// `GET /api/v1/sources`
@@ -118,6 +122,8 @@ fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> 
         capabilities: Capabilities {
             lookups_hide_deleted: state.lookups_hide_deleted,
             date_header: standing.clock_offset_millis.or(state.clock_offset_millis).map(|_| true),
+            passes: state.passes_usable,
+            rows_mark_deleted: state.rows_mark_deleted,
         },
         clock_offset_millis: standing.clock_offset_millis,
         reconciliation,

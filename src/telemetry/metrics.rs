@@ -1,5 +1,7 @@
 //! The metrics of the service (contract, section 4): closed label sets, every counter there from the start.
 
+mod snapshot;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,10 +13,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::exposition::prometheus_text;
 use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
-use crate::storage::{Counts, Endpoint, Mode, RunState};
+use crate::storage::{Endpoint, Mode, RunState};
+
+pub use snapshot::{Snapshot, SourceSnapshot};
 
 /// Why a delivery is refused, as `rollcall_deliveries_rejected_total` tells it.
 const REFUSALS: [&str; 6] =
@@ -56,38 +59,6 @@ impl Backup {
     }
 }
 
-/// What only the moment of a scrape can tell.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// The service's clock.
-    pub now: Timestamp,
-    /// Bytes of the store on disk.
-    pub store_bytes: u64,
-    /// Bytes free for it; `None` where nobody tells.
-    pub store_free_bytes: Option<u64>,
-    /// One for each source.
-    pub sources: Vec<SourceSnapshot>,
-}
-
-/// The same, of one source.
-#[derive(Clone, Debug, Default)]
-pub struct SourceSnapshot {
-    /// The source's name.
-    pub source: String,
-    /// Users and open gaps.
-    pub counts: Counts,
-    /// When the last authentic delivery came.
-    pub last_delivery: Option<Timestamp>,
-    /// Authentic deliveries answered 503 in a row.
-    pub consecutive_failures: u32,
-    /// Listings that the budget still holds.
-    pub bulk_remaining: u32,
-    /// Lookups that the budget still holds.
-    pub lookup_remaining: u32,
-    /// Listings and lookups that an hour may hold at present.
-    pub caps: (u32, u32),
-}
-
 /// The metrics of the service. Cheap to update from any thread; what is told of an unknown source counts nowhere, so that
 /// nobody outside can add label values.
 #[derive(Debug)]
@@ -104,6 +75,7 @@ pub struct Metrics {
     reconciliations: Total<ByResult>,
     upstream_requests: Total<ByStatus>,
     gaps_open: Family<BySource, Gauge>,
+    pending: Family<ByState, Gauge>,
     oldest_gap: Family<BySource, Seconds>,
     budget: Family<ByEndpoint, Gauge>,
     cap: Family<ByEndpoint, Gauge>,
@@ -136,6 +108,7 @@ impl Metrics {
             reconciliations: Family::default(),
             upstream_requests: Family::default(),
             gaps_open: Family::default(),
+            pending: Family::default(),
             oldest_gap: Family::default(),
             budget: Family::default(),
             cap: Family::default(),
@@ -190,6 +163,7 @@ impl Metrics {
     fn register_repairs(&mut self) {
         let registry = &mut self.registry;
         registry.register("rollcall_gaps_detected", "Times that a gap was shown, by reason", self.gaps_detected.clone());
+        registry.register("rollcall_deletions_pending", "Users whom polling found missing and nobody deleted yet", self.pending.clone());
         registry.register("rollcall_gaps_open", "Gaps that no read has closed yet", self.gaps_open.clone());
         registry.register("rollcall_oldest_gap_seconds", "Age of the oldest open gap, 0 without any", self.oldest_gap.clone());
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
@@ -343,38 +317,6 @@ impl Metrics {
     pub fn set_consecutive_failures(&self, source: &str, failures: u32) {
         let Some(source) = self.known(source) else { return };
         self.failures.get_or_create(&BySource { source }).set(failures.into());
-    }
-
-    /// All metrics in the Prometheus text format 0.0.4, the gauges as `snapshot` tells them.
-    #[must_use]
-    pub fn render(&self, snapshot: &Snapshot) -> String {
-        self.store_bytes.set(signed(snapshot.store_bytes));
-        self.store_free_bytes.set(snapshot.store_free_bytes.map_or(0, signed));
-        for told in &snapshot.sources {
-            self.tell(told, snapshot.now);
-        }
-        let mut text = String::new();
-        // Writing to a String cannot fail, and an empty answer would show in the scraper at once.
-        if prometheus_client::encoding::text::encode_registry(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        prometheus_text(&text)
-    }
-
-    fn tell(&self, told: &SourceSnapshot, now: Timestamp) {
-        let SourceSnapshot { source, counts, last_delivery, consecutive_failures, bulk_remaining, lookup_remaining, caps } = told;
-        let Some(name) = self.known(source) else { return };
-        let of_source = BySource { source: name.clone() };
-        self.gaps_open.get_or_create(&of_source).set(signed(counts.gaps_open));
-        self.oldest_gap.get_or_create(&of_source).set(counts.oldest_gap.map_or(0.0, |since| now.since(since).as_secs_f64()));
-        let epoch = Timestamp::from_millis(0);
-        self.last_delivery.get_or_create(&of_source).set(last_delivery.map_or(0.0, |at| at.since(epoch).as_secs_f64()));
-        for (state, users) in [("active", counts.active), ("inactive", counts.inactive), ("deleted", counts.deleted)] {
-            self.users.get_or_create(&ByState { source: name.clone(), state }).set(signed(users));
-        }
-        self.set_consecutive_failures(source, *consecutive_failures);
-        self.set_budget(source, Endpoint::Bulk, (*bulk_remaining, caps.0));
-        self.set_budget(source, Endpoint::Lookup, (*lookup_remaining, caps.1));
     }
 
     fn known(&self, source: &str) -> Option<Arc<str>> {
