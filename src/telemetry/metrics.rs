@@ -163,7 +163,11 @@ impl Metrics {
     fn register_repairs(&mut self) {
         let registry = &mut self.registry;
         registry.register("rollcall_gaps_detected", "Times that a gap was shown, by reason", self.gaps_detected.clone());
-        registry.register("rollcall_deletions_pending", "Users whom polling found missing and nobody deleted yet", self.pending.clone());
+        registry.register(
+            "rollcall_deletions_pending",
+            "Users whom polling found missing and who are not deleted yet",
+            self.pending.clone(),
+        );
         registry.register("rollcall_gaps_open", "Gaps that no read has closed yet", self.gaps_open.clone());
         registry.register("rollcall_oldest_gap_seconds", "Age of the oldest open gap, 0 without any", self.oldest_gap.clone());
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
