@@ -31,9 +31,13 @@ fn refusals_below_the_budget_lower_what_is_shown_of_it() {
 #[test]
 fn what_upstream_showed_of_itself_is_told() {
     let house = House::alone().open();
-    assert_eq!(house.source()["capabilities"], json!({"lookups_hide_deleted": null, "date_header": null}));
-    let house = House::joined(8, BRISK).open().swept();
-    assert_eq!(house.source()["capabilities"], json!({"lookups_hide_deleted": null, "date_header": true}));
+    let known = |house: &House| house.source()["capabilities"].clone();
+    let nothing = json!({"lookups_hide_deleted": null, "date_header": null, "passes": null, "rows_mark_deleted": false});
+    assert_eq!(known(&house), nothing);
+    let house = House::joined(8, BRISK).rules(|rules| rules.rows_mark_deleted = true).open().swept();
+    house.reconcile("incremental", json!({}));
+    let all = json!({"lookups_hide_deleted": null, "date_header": true, "passes": true, "rows_mark_deleted": true});
+    assert_eq!(known(&house), all);
 }
 
 #[test]
