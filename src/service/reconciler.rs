@@ -161,12 +161,14 @@ impl Reconciler {
         loop {
             let wait = match self.step().await {
                 Next::Again => continue,
-                Next::Wait(span) => self.means.clock.real(span).min(IDLE),
+                Next::Wait(span) => span,
             };
-            let wake = Arc::clone(&self.means.tenant.wake);
+            let (wake, clock) = (Arc::clone(&self.means.tenant.wake), self.means.clock.clone());
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                // In this order, so that a simulation of one seed always goes alike.
+                biased;
                 () = wake.notified() => {}
+                () = clock.pause(wait, IDLE) => {}
                 asked = self.asked.recv() => match asked {
                     Some(record) => self.accept(record),
                     None => return,
