@@ -7,10 +7,12 @@
 pub mod backup;
 pub mod entry;
 pub mod listing;
+pub mod memory;
 pub mod sled;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use backup::{Restored, Row, Snapshot};
 pub use entry::{
@@ -93,6 +95,8 @@ pub struct Compaction {
 pub enum Store {
     /// sled, embedded: one process.
     Sled(Box<sled::Sled>),
+    /// Nothing but memory, which outlives whoever opens it: for simulations.
+    Memory(Arc<memory::Memory>),
 }
 
 /// Forwards to the engine.
@@ -100,6 +104,7 @@ macro_rules! engine {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Self::Sled($store) => $call,
+            Self::Memory($store) => $call,
         }
     };
 }
@@ -111,6 +116,13 @@ impl Store {
     /// [`Error::InUse`], [`Error::Damaged`] or [`Error::Unavailable`].
     pub fn open_sled(folder: &Path) -> Result<Self, Error> {
         Ok(Self::Sled(Box::new(sled::Sled::open(folder)?)))
+    }
+
+    /// Opens what is kept in memory as a process would that starts anew.
+    #[must_use]
+    pub fn open_memory(memory: &Arc<memory::Memory>) -> Self {
+        memory.open();
+        Self::Memory(Arc::clone(memory))
     }
 
     /// Makes `batch` durable, in one atomic step, then visible. One caller at a time: the writer.

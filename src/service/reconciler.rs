@@ -52,6 +52,10 @@ const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
 const KEPT_FROM_SWEEPS: u32 = 10;
 /// How long an idle reconciler waits before it looks again, by the system's clock.
 const IDLE: Duration = Duration::from_millis(250);
+/// The shortest rest, by the service's clock.
+const REST_MIN: Duration = Duration::from_secs(1);
+/// The longest rest, by the service's clock: schedules need not be kept to the second.
+const REST_MAX: Duration = Duration::from_secs(15);
 /// Evidence in one job, at most: a page's worth.
 const EVIDENCE_MAX: usize = 100;
 
@@ -195,7 +199,7 @@ impl Reconciler {
         let now = self.means.clock.elapsed();
         let ready = |run: &Run| run.not_before <= now && self.may_call(run);
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
-        let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
+        let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(self.rest()) };
         let mut run = self.runs.swap_remove(index);
         match self.advance(&mut run).await {
             Ok(()) if run.record.state.is_left() => {
@@ -210,6 +214,16 @@ impl Reconciler {
         }
         self.tell_budgets();
         Next::Again
+    }
+
+    /// How long there is nothing to do, if nobody asks for anything and nothing is shown meanwhile: until a run may go on, or a gap is due.
+    fn rest(&self) -> Duration {
+        let now = self.means.clock.elapsed();
+        let runs = self.runs.iter().map(|run| run.not_before.saturating_sub(now).max(self.wait(run.endpoint())));
+        let first = self.means.store.due(&self.means.tenant.name, 1, &self.held());
+        let gap = first.first().map(|user| user.due.since(self.means.tenant.time.now()));
+        // What is due and could not be planned waits for something else, which is looked for each second.
+        runs.chain(gap).min().unwrap_or(REST_MAX).clamp(REST_MIN, REST_MAX)
     }
 
     /// Ends the runs that someone cancelled while they waited.

@@ -11,6 +11,9 @@ use rollcall::simulator::wire::Weather;
 
 pub(crate) const API_TOKEN: &str = "token-of-a-simulation";
 
+/// One seed in so many goes over the embedded store.
+const ON_DISK_EACH: u64 = 25;
+
 /// One simulation.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -43,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) tolerance: Duration,
     pub(crate) max_deletes: &'static str,
     pub(crate) details: bool,
+    /// Over the embedded store instead of one in memory.
+    pub(crate) on_disk: bool,
 }
 
 /// One of these: mostly nothing, now and then much.
@@ -93,7 +98,11 @@ impl Plan {
             tolerance: Duration::from_secs(15),
             max_deletes: "5%",
             details: !narrowed && rng.random_bool(0.4),
+            on_disk: seed.is_multiple_of(ON_DISK_EACH),
         };
+        if plan.narrowed {
+            plan.trouble += Duration::from_secs(4 * 3600);
+        }
         (plan.rules.bulk_per_hour, plan.rules.lookups_per_hour) = (100, 300);
         plan
     }

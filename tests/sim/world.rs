@@ -19,8 +19,10 @@ use rollcall::simulator::outbox::{Chaos, Outbox, Parcel};
 use rollcall::simulator::tenant::{Shared, Tenant};
 use rollcall::simulator::wire::{Weather, Wired};
 use rollcall::storage::Store;
+use rollcall::storage::memory::Memory;
 use rollcall::upstream::signature;
 use secrecy::SecretString;
+use tempfile::TempDir;
 
 use crate::checks::Checks;
 use crate::executor::Executor;
@@ -48,11 +50,34 @@ pub(crate) struct World {
     pub(crate) rng: SmallRng,
     executor: Executor,
     config: Arc<Config>,
-    folder: tempfile::TempDir,
+    disk: Disk,
     engine: Option<Engine>,
     under_way: BTreeMap<u64, Parcel>,
     answered: Arc<Mutex<Vec<Answered>>>,
     sent: u64,
+}
+
+/// What outlives a process.
+enum Disk {
+    Memory(Arc<Memory>),
+    Folder(TempDir),
+}
+
+impl Disk {
+    fn of(plan: &Plan) -> Self {
+        if !plan.on_disk {
+            return Self::Memory(Arc::default());
+        }
+        let memory = Path::new("/dev/shm");
+        Self::Folder(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap())
+    }
+
+    fn open(&self) -> Store {
+        match self {
+            Self::Memory(memory) => Store::open_memory(memory),
+            Self::Folder(folder) => Store::open_sled(&folder.path().join("data")).unwrap(),
+        }
+    }
 }
 
 /// A process that runs.
@@ -86,8 +111,6 @@ impl World {
         let wired = Wired::new(Arc::clone(&tenant), plan.rules.clone(), plan.seed ^ 7, &upstream);
         wired.behave(|_, weather| *weather = plan.weather);
         wired.remember();
-        let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let mut world = Self {
             config: Arc::new(settings(&plan)),
             outbox: Outbox::new(plan.chaos),
@@ -100,10 +123,10 @@ impl World {
             under_way: BTreeMap::new(),
             answered: Arc::default(),
             sent: 0,
+            disk: Disk::of(&plan),
             plan,
             clock,
             tenant,
-            folder,
         };
         world.checks.witness(&world.tenant.lock(), Duration::ZERO);
         world.start();
@@ -268,7 +291,7 @@ impl World {
         if self.engine.is_some() {
             return;
         }
-        let store = Arc::new(Store::open_sled(&self.folder.path().join("data")).unwrap());
+        let store = Arc::new(self.disk.open());
         let parts = Parts::new(Arc::clone(&self.config), store, self.clock.restarted());
         let service = Arc::clone(&parts.service);
         let (writer, waiting) = parts.split();
