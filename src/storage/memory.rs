@@ -151,7 +151,11 @@ impl Kept {
         };
         let deliveries = follows(self.numbers.delivery, Box::new(batch.deliveries.iter().map(|delivery| delivery.number)));
         let changes = follows(self.numbers.cursor, Box::new(batch.changes.iter().map(|change| change.cursor)));
-        if deliveries && changes { Ok(()) } else { Err(unavailable("a number does not follow the one before: this is a fault of rollcall")) }
+        if deliveries && changes {
+            Ok(())
+        } else {
+            Err(unavailable("a number does not follow the one before: this is a fault of rollcall"))
+        }
     }
 
     fn take_in(&mut self, batch: &Batch) {

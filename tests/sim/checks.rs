@@ -74,12 +74,12 @@ impl Checks {
         for change in store.changes(self.cursor, 1000).unwrap() {
             assert_eq!(change.cursor, self.cursor + 1, "the feed has a hole");
             self.cursor = change.cursor;
-            self.change(&change, plan, now);
+            self.change(&change, (store, plan), now);
             self.told.insert(change.uid.clone(), change.user);
         }
     }
 
-    fn change(&mut self, change: &Change, plan: &Plan, now: Duration) {
+    fn change(&mut self, change: &Change, (store, plan): (&Store, &Plan), now: Duration) {
         let uid = &change.uid;
         if let Cause::EventId(id) = &change.cause {
             assert!(self.applied.insert(id.clone()), "{id} was applied twice");
@@ -94,15 +94,15 @@ impl Checks {
             let read = now.saturating_sub(READ_AGE_MAX + plan.rules.lag);
             let spans = self.deleted.get(uid).map(Vec::as_slice).unwrap_or_default();
             if !spans.iter().any(|(_, end)| end.is_none_or(|end| end >= read)) {
-                self.deleted_wrongly(uid, now);
+                self.deleted_wrongly(uid, now, &format!("{:?} {spans:?} {change:?} {:#?}", change.cause, store.record(SOURCE, uid)));
             }
         }
     }
 
     /// A poll deleted someone who lives: excused of few, while the token hides them.
-    fn deleted_wrongly(&mut self, uid: &str, now: Duration) {
+    fn deleted_wrongly(&mut self, uid: &str, now: Duration, why: &str) {
         let hidden = self.hidden.is_some_and(|(begin, end)| now >= begin && now <= end.saturating_add(READ_AGE_MAX));
-        assert!(hidden, "{uid} lives and was deleted");
+        assert!(hidden, "{uid} lives and was deleted: {why}");
         self.wrongly.push(now);
         let of_the_hour = self.wrongly.iter().filter(|then| **then + Duration::from_secs(3600) > now).count();
         assert!(of_the_hour <= HIDDEN_DELETIONS_MAX, "{uid} lives and was deleted, with {of_the_hour} others within an hour");
@@ -124,7 +124,8 @@ impl Checks {
         let state = store.source(SOURCE).unwrap();
         let (Some(cursor), Some(_)) = (state.cursor, state.swept_at) else { return };
         for truth in world.tenant.lock().live_and_deleted() {
-            let time = |fields: &serde_json::Map<String, Value>| fields.get("updated_at").and_then(Value::as_str).and_then(Timestamp::parse);
+            let time =
+                |fields: &serde_json::Map<String, Value>| fields.get("updated_at").and_then(Value::as_str).and_then(Timestamp::parse);
             let updated = time(&truth.listing).unwrap();
             let record = store.record(SOURCE, &truth.uid).unwrap();
             let read = record.and_then(|record| merge::time(&record.listing?.fields, "updated_at"));
@@ -147,7 +148,9 @@ impl Checks {
         for run in store.reconciliations(u64::MAX, 10_000).unwrap() {
             let state = (run.id, run.state, &run.message);
             let long_ago = store.reconciliations(run.id + 2, 1).unwrap().first().is_some_and(|next| next.id != run.id);
-            assert!(run.state.is_over() || !long_ago, "a reconciliation never ended: {state:?}");
+            let left = store.candidates_of(SOURCE, run.id, 10);
+            let left = left.iter().map(|uid| (uid, world.tenant.lock().truth(uid).map(|truth| truth.deleted_at), store.record(SOURCE, uid)));
+            assert!(run.state.is_over() || !long_ago, "a reconciliation never ended: {state:?} {:#?} {:#?}", left.collect::<Vec<_>>(), store.source(SOURCE));
             assert!(run.progress.calls <= CALLS_OF_A_RUN_MAX, "a reconciliation made {} calls: {state:?}", run.progress.calls);
         }
         assert_eq!(self.cursor, store.watermark());

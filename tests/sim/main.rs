@@ -75,7 +75,10 @@ fn hold(seeds: Range<u64>) {
     println!("{count} seeds in {:?}: {tally}", began.elapsed());
     let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
     if let Some((seed, why)) = failed.first() {
-        panic!("{} of {count} seeds fail, {numbers:?}.\n{why}\nROLLCALL_SEED={seed} cargo test --test sim -- --nocapture all_seeds_hold", numbers.len());
+        panic!(
+            "{} of {count} seeds fail, {numbers:?}.\n{why}\nROLLCALL_SEED={seed} cargo test --test sim -- --nocapture all_seeds_hold",
+            numbers.len()
+        );
     }
 }
 
@@ -96,7 +99,10 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { polls, happened, deliveries, kills, calls, changes, elapsed } = self;
         let hours = elapsed.as_secs() / Duration::from_secs(3600).as_secs();
-        write!(f, "{hours} hours of simulated time, {polls} steps, {happened} happenings, {deliveries} deliveries, {calls} calls, {changes} changes, {kills} kills")
+        write!(
+            f,
+            "{hours} hours of simulated time, {polls} steps, {happened} happenings, {deliveries} deliveries, {calls} calls, {changes} changes, {kills} kills"
+        )
     }
 }
 

@@ -60,7 +60,7 @@ fn span(rng: &mut SmallRng, most: f64) -> Duration {
 }
 
 fn skew(rng: &mut SmallRng) -> i64 {
-    *[0, 0, 0, 2000, -3000, 60_000, -60_000, 3_600_000, -3_600_000].get(rng.random_range(0..9)).unwrap()
+    *[0, 0, 0, 2000, -3000, 60_000, 60_000, 3_600_000, 3_600_000].get(rng.random_range(0..9)).unwrap()
 }
 
 impl Plan {
@@ -103,6 +103,9 @@ impl Plan {
         if plan.narrowed {
             plan.trouble += Duration::from_secs(4 * 3600);
         }
+        if plan.kills > 0 {
+            plan.steps = 0;
+        }
         (plan.rules.bulk_per_hour, plan.rules.lookups_per_hour) = (100, 300);
         plan
     }
@@ -115,7 +118,6 @@ fn chaos(rng: &mut SmallRng) -> Chaos {
         reorder: chance(rng, 0.5),
         hold_max: Duration::from_secs(rng.random_range(1..900)),
         delay_max: span(rng, 30.0),
-        lose_deletions: true,
         seed: rng.random(),
     }
 }
@@ -123,6 +125,7 @@ fn chaos(rng: &mut SmallRng) -> Chaos {
 fn rules(rng: &mut SmallRng, seed: u64) -> Rules {
     let mut rules = Rules::documented(API_TOKEN, seed);
     rules.lookups_show_deleted = rng.random_bool(0.3);
+    rules.rows_mark_deleted = rng.random_bool(0.15);
     rules.updated_after_inclusive = rng.random_bool(0.5);
     rules.unstable_ties = rng.random_bool(0.5);
     rules.lag = span(rng, 10.0);

@@ -103,6 +103,10 @@ impl Memory {
         self.of(source, |index| index.stale_details(limit))
     }
 
+    pub(in crate::storage) fn holds(&self, source: &str, uid: &str) -> bool {
+        self.kept.read().records.get(source).is_some_and(|records| records.contains_key(uid))
+    }
+
     pub(in crate::storage) fn absent(&self, source: &str, listings: (u64, Option<u64>)) -> Absent {
         self.of(source, |index| index.absent(listings))
     }
