@@ -54,6 +54,8 @@ const KEPT_FROM_SWEEPS: u32 = 10;
 const IDLE: Duration = Duration::from_millis(250);
 /// The shortest rest, by the service's clock.
 const REST_MIN: Duration = Duration::from_secs(1);
+/// The rest while something is due that cannot be asked for yet.
+const REST_BLOCKED: Duration = Duration::from_secs(5);
 /// The longest rest, by the service's clock: schedules need not be kept to the second.
 const REST_MAX: Duration = Duration::from_secs(15);
 /// Evidence in one job, at most: a page's worth.
@@ -222,7 +224,8 @@ impl Reconciler {
         let runs = self.runs.iter().map(|run| run.not_before.saturating_sub(now).max(self.wait(run.endpoint())));
         let first = self.means.store.due(&self.means.tenant.name, 1, &self.held());
         let gap = first.first().map(|user| user.due.since(self.means.tenant.time.now()));
-        // What is due and could not be planned waits for something else, which is looked for each second.
+        // What is due and could not be planned waits for something else, for a pass or for a pause to be over.
+        let gap = gap.map(|span| if span.is_zero() { REST_BLOCKED } else { span });
         runs.chain(gap).min().unwrap_or(REST_MAX).clamp(REST_MIN, REST_MAX)
     }
 

@@ -123,6 +123,18 @@ impl Tenant {
         self.person(uid).map(|person| self.truth_of(person))
     }
 
+    /// Whether there is such a user, not deleted.
+    #[must_use]
+    pub fn lives(&self, uid: &str) -> bool {
+        self.person(uid).is_some_and(|person| person.deleted_at.is_none())
+    }
+
+    /// When a user's row last moved; `None` for nobody.
+    #[must_use]
+    pub fn updated_at(&self, uid: &str) -> Option<Timestamp> {
+        self.person(uid).map(|person| person.updated_at)
+    }
+
     /// Everybody, in the order of their creation.
     pub fn live_and_deleted(&self) -> impl Iterator<Item = Truth> {
         self.people().map(|person| self.truth_of(person))

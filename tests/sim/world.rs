@@ -276,7 +276,7 @@ impl World {
         self.checks.now_and_then(self);
         for run in self.checks.awaiting(&service.store) {
             let uids = service.store.candidates_of(SOURCE, run, 1000);
-            let true_of_all = uids.iter().all(|uid| self.tenant.lock().truth(uid).is_none_or(|truth| truth.deleted_at.is_some()));
+            let true_of_all = uids.iter().all(|uid| !self.tenant.lock().lives(uid));
             let service = Arc::clone(&service);
             self.executor.spawn(async move {
                 let done = if true_of_all { service.approve(run).await } else { service.cancel(run).await };
