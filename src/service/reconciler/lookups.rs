@@ -166,16 +166,20 @@ impl Reconciler {
     }
 
     /// A user who was seen to be deleted shows whether lookups hide deleted users; `None` when nothing new was learnt.
+    ///
+    /// That they do is believed until a lookup finds someone whom two listings show to be deleted: whoever was not found may have been
+    /// deleted for good, and those are found by no lookup anywhere.
     fn probe(&self, uid: &str, found: &Lookup) -> Result<Option<bool>, Trouble> {
-        if self.lookups_hide_deleted().is_some() {
+        let (known, hidden) = (self.lookups_hide_deleted(), matches!(found, Lookup::NotFound));
+        if known == Some(false) || known == Some(hidden) {
             return Ok(None);
         }
         let record = self.means.store.record(&self.means.tenant.name, uid)?;
         let seen_deleted = record.is_some_and(|record| {
             let listed = record.life.candidate.is_some_and(|candidate| candidate.listed);
-            listed || record.life.sight.is_some_and(|sight| !sight.alive)
+            listed || known.is_none() && record.life.sight.is_some_and(|sight| !sight.alive)
         });
-        Ok(seen_deleted.then_some(matches!(found, Lookup::NotFound)))
+        Ok(seen_deleted.then_some(hidden))
     }
 
     /// An answer shows a user who is not held as alive: whether it says anything about life depends on what lookups do with
