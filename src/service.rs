@@ -28,7 +28,7 @@ use crate::telemetry::Metrics;
 use job::{Job, Repair, Repaired, SourceEvidence};
 use tenant::Tenant;
 
-pub use running::Running;
+pub use running::{Parts, Running, Waiting};
 
 /// What became of a delivery, once it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]

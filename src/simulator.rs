@@ -23,3 +23,4 @@ pub mod query;
 pub mod sender;
 pub mod tenant;
 mod view;
+pub mod wire;

@@ -61,7 +61,9 @@ pub(super) fn suspect(record: &mut Record, before: Option<&User>, missing: &Miss
     let mut verdict = Verdict::of(Outcome::Applied);
     let alive = before.is_some_and(|user| !user.is_deleted());
     if !alive {
-        if missing.listed && is_newest(record, (missing.began, missing.call)) {
+        // A stranger who came, or came back, while the listings were read is missing from the one that was read before.
+        let is_told = before.is_some() || !has_moved(record, missing.began, at);
+        if missing.listed && is_told && is_newest(record, (missing.began, missing.call)) {
             die(record, (missing.began, missing.call));
             verdict.closed = close(record, missing.began, at);
         }
@@ -147,6 +149,12 @@ fn is_younger(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
     let row = record.listing.as_ref().and_then(|read| merge::time(&read.fields, "created_at"));
     let newest = claims.chain(touched).chain(row).chain(record.life.created).max();
     newest.is_some_and(|newest| newest + at.rules.tolerance >= began)
+}
+
+/// Whether the user's row may have moved after the read began.
+fn has_moved(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
+    let time = |field| record.listing.as_ref().and_then(|read| merge::time(&read.fields, field));
+    time("created_at").max(time("updated_at")).is_some_and(|moved| moved + at.rules.tolerance >= began)
 }
 
 /// The user was seen to be deleted; the time that an event told is kept.

@@ -295,6 +295,8 @@ impl<'a> Group<'a> {
     #[must_use]
     pub fn batch(&mut self) -> &Batch {
         self.batch.users = self.records.drain().map(|((source, uid), known)| StoredUser { source, uid, known }).collect();
+        // Users get their places in the index in this order: the same jobs must leave the same store.
+        self.batch.users.sort_unstable_by(|one, other| (&one.source, &one.uid).cmp(&(&other.source, &other.uid)));
         self.batch.sources = std::mem::take(&mut self.states).into_iter().map(|(source, state)| (source.to_string(), state)).collect();
         &self.batch
     }

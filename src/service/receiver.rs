@@ -95,11 +95,11 @@ impl Service {
         let source = Arc::clone(&tenant.name);
         let job = Job::Deliver(Box::new(Deliver { source, delivery, body, received_at: self.clock.now(), again, reply }));
         let jobs = self.jobs.load_full().ok_or(Refusal::Unavailable)?;
-        let waited = tokio::time::timeout(WAIT_MAX, async move {
+        let waited = self.clock.within(WAIT_MAX, async move {
             jobs.send(job).await.map_err(|_| Refusal::Unavailable)?;
             answer.await.map_err(|_| Refusal::Unavailable)?
         });
-        waited.await.map_err(|_| Refusal::Unavailable)?
+        waited.await.ok_or(Refusal::Unavailable)?
     }
 
     /// Decides a quarantined delivery again from its kept body; answers what became of it now.

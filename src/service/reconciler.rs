@@ -16,6 +16,7 @@ pub mod silence;
 pub mod sweep;
 pub mod toll;
 pub mod totals;
+pub mod turns;
 pub mod walk;
 
 use std::collections::{BTreeSet, HashMap};
@@ -51,10 +52,14 @@ const REST_AFTER: Duration = Duration::from_secs(30);
 const REST_AFTER_MAX: Duration = Duration::from_secs(900);
 /// After a sweep was given up or cancelled, how long until the next one is planned.
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
-/// This part of the listings that an hour allows is kept from sweeps.
-const KEPT_FROM_SWEEPS: u32 = 10;
 /// How long an idle reconciler waits before it looks again, by the system's clock.
 const IDLE: Duration = Duration::from_millis(250);
+/// The shortest rest, by the service's clock.
+const REST_MIN: Duration = Duration::from_secs(1);
+/// The rest while something is due that cannot be asked for yet.
+const REST_BLOCKED: Duration = Duration::from_secs(5);
+/// The longest rest, by the service's clock: schedules need not be kept to the second.
+const REST_MAX: Duration = Duration::from_secs(15);
 /// Evidence in one job, at most: a page's worth.
 const EVIDENCE_MAX: usize = 100;
 
@@ -170,12 +175,14 @@ impl Reconciler {
         loop {
             let wait = match self.step().await {
                 Next::Again => continue,
-                Next::Wait(span) => self.means.clock.real(span).min(IDLE),
+                Next::Wait(span) => span,
             };
-            let wake = Arc::clone(&self.means.tenant.wake);
+            let (wake, clock) = (Arc::clone(&self.means.tenant.wake), self.means.clock.clone());
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                // In this order, so that a simulation of one seed always goes alike.
+                biased;
                 () = wake.notified() => {}
+                () = clock.pause(wait, IDLE) => {}
                 asked = self.asked.recv() => match asked {
                     Some(record) => self.accept(record),
                     None => return,
@@ -203,7 +210,7 @@ impl Reconciler {
         let now = self.means.clock.elapsed();
         let ready = |run: &Run| run.not_before <= now && self.may_call(run);
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
-        let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(Duration::from_secs(1)) };
+        let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(self.rest()) };
         let mut run = self.runs.swap_remove(index);
         run.waits_no_more();
         match self.advance(&mut run).await {
@@ -219,6 +226,17 @@ impl Reconciler {
         }
         self.tell_budgets();
         Next::Again
+    }
+
+    /// How long there is nothing to do, if nobody asks for anything and nothing is shown meanwhile: until a run may go on, or a gap is due.
+    fn rest(&self) -> Duration {
+        let now = self.means.clock.elapsed();
+        let runs = self.runs.iter().map(|run| run.not_before.saturating_sub(now).max(self.wait(run.endpoint())));
+        let first = self.means.store.due(&self.means.tenant.name, 1, &self.held());
+        let gap = first.first().map(|user| user.due.since(self.means.tenant.time.now()));
+        // What is due and could not be planned waits for something else, for a pass or for a pause to be over.
+        let gap = gap.map(|span| if span.is_zero() { REST_BLOCKED } else { span });
+        runs.chain(gap).min().unwrap_or(REST_MAX).clamp(REST_MIN, REST_MAX)
     }
 
     /// Ends the runs that someone cancelled while they waited.
@@ -265,25 +283,6 @@ impl Reconciler {
             "reconciliation runs"
         );
         Ok(())
-    }
-
-    /// One runs at a time: whatever ran until now waits for this one.
-    async fn pause_others(&mut self) -> Result<(), Trouble> {
-        while let Some(index) = self.runs.iter().position(|run| run.record.state == RunState::Running) {
-            let mut run = self.runs.swap_remove(index);
-            run.record.state = RunState::Waiting;
-            let paused = self.commit(&mut run, Step::default()).await;
-            self.runs.push(run);
-            paused?;
-        }
-        Ok(())
-    }
-
-    /// Whether a run's next call fits into what it may take of its budget: sweeps leave some of theirs to repairs.
-    fn may_call(&self, run: &Run) -> bool {
-        let endpoint = run.endpoint();
-        let kept = if matches!(run.work, Work::Sweep(_)) { self.means.tenant.budgets.capacity(endpoint) / KEPT_FROM_SWEEPS } else { 0 };
-        self.wait(endpoint).is_zero() && (kept == 0 || self.ledger(endpoint).remaining(self.means.clock.elapsed()) > kept)
     }
 
     /// What becomes of a run whose step brought nothing.

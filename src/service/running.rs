@@ -23,6 +23,7 @@ use crate::storage::{Endpoint, Reconciliation, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::{self, Ledger};
 use crate::upstream::mangoapps::client::Client;
+use crate::upstream::mangoapps::client::line::Wire;
 use crate::upstream::signature::Keys;
 
 /// How often secrets in files are looked at: a change counts within five seconds.
@@ -39,12 +40,29 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Running {
-    /// Starts the writer and one reconciler for each source with an upstream. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// A sentence: an upstream's address or the TLS set-up is unusable, the store cannot be read, no thread can be had.
-    pub async fn start(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Result<Self, String> {
+/// The actors and what they share, before anyone runs them: for whoever steps them.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the faces hold.
+    pub service: Arc<Service>,
+    /// The writer; nothing of the others gets on without it.
+    pub writer: Writer,
+    jobs: mpsc::Sender<Job>,
+    asked: BTreeMap<String, mpsc::Receiver<Reconciliation>>,
+}
+
+/// What of them waits for the writer to run.
+#[derive(Debug)]
+pub struct Waiting {
+    service: Arc<Service>,
+    jobs: mpsc::Sender<Job>,
+    asked: BTreeMap<String, mpsc::Receiver<Reconciliation>>,
+}
+
+impl Parts {
+    /// The parts of a service with this store.
+    #[must_use]
+    pub fn new(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Self {
         let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let (mut tenants, mut asked) = (BTreeMap::new(), BTreeMap::new());
@@ -59,21 +77,53 @@ impl Running {
         let (newest, watermark) = watch::channel(store.watermark());
         let around =
             Surroundings { store: Arc::clone(&store), tenants: Arc::clone(&tenants), clock: clock.clone(), metrics: Arc::clone(&metrics) };
-        let (writer, writing) = spawn_writer(Writer::new(around, queue, newest))?;
-        let draining = watch::Sender::new(false);
-        let sender = jobs.clone();
-        let jobs = ArcSwapOption::from_pointee(jobs);
-        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs, watermark, draining, writing });
-        service.restore().await.map_err(|error| error.to_string())?;
+        let writer = Writer::new(around, queue, newest);
+        let (draining, writing) = (watch::Sender::new(false), Arc::new(AtomicBool::new(true)));
+        let sender = ArcSwapOption::from_pointee(jobs.clone());
+        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs: sender, watermark, draining, writing });
+        Self { service, writer, jobs, asked }
+    }
+
+    /// The writer, to be run at once, and the rest.
+    #[must_use]
+    pub fn split(self) -> (Writer, Waiting) {
+        let Self { service, writer, jobs, asked } = self;
+        (writer, Waiting { service, jobs, asked })
+    }
+}
+
+impl Waiting {
+    /// Takes over what earlier processes learnt; returns one reconciler for each source with an upstream. Their requests travel by `wire`,
+    /// where there is one. Awaits the writer.
+    ///
+    /// # Errors
+    /// A sentence: an upstream's address or the TLS set-up is unusable, the store cannot be read.
+    pub async fn reconcilers(self, wire: Option<Arc<dyn Wire>>) -> Result<Vec<Reconciler>, String> {
+        self.service.restore().await.map_err(|error| error.to_string())?;
+        let mut reconcilers = Vec::new();
+        for (name, receiver) in self.asked {
+            reconcilers.extend(self.service.reconciler(&name, receiver, (self.jobs.clone(), wire.clone()))?);
+        }
+        Ok(reconcilers)
+    }
+}
+
+impl Running {
+    /// Starts the writer and one reconciler for each source with an upstream. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A sentence: an upstream's address or the TLS set-up is unusable, the store cannot be read, no thread can be had.
+    pub async fn start(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Result<Self, String> {
+        let parts = Parts::new(config, store, clock);
+        let service = Arc::clone(&parts.service);
+        let (writer, waiting) = parts.split();
+        let writer = spawn_writer(writer, Arc::clone(&service.writing))?;
+        let reconcilers = waiting.reconcilers(None).await?;
         let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
         let compactor = compactor.run(service.draining.subscribe());
         let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
         tasks.push(tokio::spawn(heartbeat::run(Arc::clone(&service))));
-        for (name, receiver) in asked {
-            if let Some(reconciler) = service.reconciler(&name, receiver, sender.clone())? {
-                tasks.push(tokio::spawn(reconciler.run()));
-            }
-        }
+        tasks.extend(reconcilers.into_iter().map(|reconciler| tokio::spawn(reconciler.run())));
         Ok(Self { service, writer, tasks })
     }
 
@@ -101,16 +151,14 @@ impl Running {
     }
 }
 
-fn spawn_writer(writer: Writer) -> Result<(std::thread::JoinHandle<()>, Arc<AtomicBool>), String> {
-    let writing = Arc::new(AtomicBool::new(true));
-    let flag = Arc::clone(&writing);
+fn spawn_writer(writer: Writer, flag: Arc<AtomicBool>) -> Result<std::thread::JoinHandle<()>, String> {
     let body = move || {
         // Lowers the flag however the thread ends, so that /livez tells.
         let _lower = Lower(flag);
         writer.run();
     };
     let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(body);
-    thread.map(|thread| (thread, writing)).map_err(|error| format!("no thread for the writer: {error}"))
+    thread.map_err(|error| format!("no thread for the writer: {error}"))
 }
 
 struct Lower(Arc<AtomicBool>);
@@ -145,10 +193,20 @@ impl Service {
     }
 
     /// The reconciler of a source; `None` without an upstream.
-    fn reconciler(&self, name: &str, asked: mpsc::Receiver<Reconciliation>, jobs: mpsc::Sender<Job>) -> Result<Option<Reconciler>, String> {
+    fn reconciler(
+        &self,
+        name: &str,
+        asked: mpsc::Receiver<Reconciliation>,
+        (jobs, wire): (mpsc::Sender<Job>, Option<Arc<dyn Wire>>),
+    ) -> Result<Option<Reconciler>, String> {
         let (Some(source), Some(tenant)) = (self.config.sources.get(name), self.tenants.get(name)) else { return Ok(None) };
         let (Some(base_url), Some(token)) = (&source.base_url, &source.api_token) else { return Ok(None) };
-        let client = Client::new(base_url, Arc::clone(token)).map_err(|error| format!("sources.{name}.base_url: {error}"))?;
+        let token = Arc::clone(token);
+        let client = match wire {
+            Some(wire) => Client::wired(wire, base_url, token),
+            None => Client::new(base_url, token),
+        };
+        let client = client.map_err(|error| format!("sources.{name}.base_url: {error}"))?;
         let calls = self.store.calls(name).map_err(|error| error.to_string())?;
         let state = self.store.source(name).map_err(|error| error.to_string())?;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());

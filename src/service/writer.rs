@@ -56,6 +56,18 @@ impl Writer {
         }
     }
 
+    /// Steps until everyone who could send a job is gone, for whoever polls it instead of giving it a thread: a step does not await.
+    pub async fn run_polled(mut self) {
+        loop {
+            while self.around.store.healthy().is_err() {
+                self.mend();
+                self.around.clock.sleep(MEND_EVERY).await;
+            }
+            let Some(job) = self.jobs.recv().await else { return };
+            self.step(job);
+        }
+    }
+
     /// The next job; meanwhile a store in trouble is mended.
     fn next(&mut self) -> Option<Job> {
         while self.around.store.healthy().is_err() {

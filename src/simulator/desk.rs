@@ -1,6 +1,6 @@
 //! The REST API without the network: who may ask, how often, and what they are told (guide, steps 2 to 4, "Rate Limits").
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -8,10 +8,10 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use serde_json::json;
 
-use super::faults::Faults;
+use super::faults::{Faults, Instead};
 use super::limits::{Limit, Tally, Traffic};
 use super::person::Person;
-use super::query::Query;
+use super::query::{Manners, Query};
 use super::tenant::{Shared, Tenant};
 use super::view::Detail;
 use crate::clock::Clock;
@@ -29,6 +29,14 @@ pub struct Rules {
     pub lookups_show_deleted: bool,
     /// Rows of listings tell who was deleted; the documented ones do not.
     pub rows_mark_deleted: bool,
+    /// `updated_after` means at or after.
+    pub updated_after_inclusive: bool,
+    /// Rows that are equal in what they are sorted by come in another order each time.
+    pub unstable_ties: bool,
+    /// Answers show the tenant as it was so long ago, as far as [`Desk`] was told to remember that.
+    pub lag: Duration,
+    /// The token sees no user whose number is a multiple of this: its scope was changed.
+    pub hidden: Option<u32>,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// Decides what goes wrong when.
@@ -45,6 +53,10 @@ impl Rules {
             lookups_per_hour: 300,
             lookups_show_deleted: false,
             rows_mark_deleted: false,
+            updated_after_inclusive: false,
+            unstable_ties: false,
+            lag: Duration::ZERO,
+            hidden: None,
             faults: Faults::default(),
             seed,
         }
@@ -83,6 +95,8 @@ pub(super) struct Desk {
     rng: SmallRng,
     bulk: Endpoint,
     lookups: Endpoint,
+    /// The tenant after each of its last moves, by the monotonic clock.
+    past: VecDeque<(Duration, Tenant)>,
 }
 
 #[derive(Debug)]
@@ -102,6 +116,18 @@ impl Desk {
             bulk: Endpoint::new(rules.bulk_per_hour),
             lookups: Endpoint::new(rules.lookups_per_hour),
             rules,
+            past: VecDeque::new(),
+        }
+    }
+
+    /// Remembers the tenant as it is now, for answers that lag.
+    pub(super) fn remember(&mut self) {
+        if self.rules.lag.is_zero() {
+            return;
+        }
+        self.past.push_back((self.clock.elapsed(), self.tenant.lock().clone()));
+        while self.past.get(1).is_some_and(|(at, _)| *at + self.rules.lag <= self.clock.elapsed()) {
+            self.past.pop_front();
         }
     }
 
@@ -127,7 +153,7 @@ impl Desk {
         }
         let mishap = self.rules.faults.draw(&mut self.rng);
         let mut reply = match mishap.status {
-            None => self.serve(ask),
+            None => self.serve_or(ask, mishap.instead),
             Some(429) => Reply::limited(None),
             Some(status) => Reply::error(status, "internal_server_error", "Something went wrong on purpose"),
         };
@@ -152,18 +178,41 @@ impl Desk {
         self.lookups.tally.traffic()
     }
 
-    fn serve(&self, ask: Ask<'_>) -> Reply {
-        let tenant = self.tenant.lock();
+    fn serve_or(&mut self, ask: Ask<'_>, instead: Option<Instead>) -> Reply {
+        match (instead, ask) {
+            (Some(Instead::Html), _) => Reply::new(200, b"<!DOCTYPE html><title>Log in</title>".to_vec()),
+            (Some(Instead::NoUsers), Ask::Page(parameters)) => {
+                let asked = |name: &str| parameters.get(name).and_then(|text| text.parse().ok()).unwrap_or(1_u64);
+                let meta = json!({"total_count": 0, "total_pages": 0, "current_page": asked("page"), "per_page": asked("per_page")});
+                Reply::json(&json!({"users": [], "meta": meta}))
+            }
+            (Some(Instead::Nothing | Instead::NoUsers), _) => Reply::new(200, Vec::new()),
+            (Some(Instead::Unasked), Ask::Page(_)) => self.serve(Ask::Page(&HashMap::new())),
+            (Some(Instead::Unasked) | None, ask) => self.serve(ask),
+        }
+    }
+
+    fn serve(&mut self, ask: Ask<'_>) -> Reply {
+        let ties = self.rules.unstable_ties.then(|| self.rng.random());
+        let Rules { updated_after_inclusive: inclusive, rows_mark_deleted: marked, hidden, .. } = self.rules;
+        let manners = Manners { inclusive, ties, marked, hidden };
+        let lagging = self.clock.elapsed().saturating_sub(self.rules.lag);
+        let past = self.past.iter().rev().find(|(at, _)| *at <= lagging).or_else(|| self.past.front());
+        let now = self.tenant.lock();
+        let tenant = match past.filter(|_| !self.rules.lag.is_zero()) {
+            Some((_, past)) => past,
+            None => &*now,
+        };
         match ask {
             Ask::Page(parameters) => match Query::read(parameters) {
-                Ok(query) => Reply::json(&query.answer(&tenant, self.rules.rows_mark_deleted)),
+                Ok(query) => Reply::json(&query.answer(tenant, manners)),
                 Err(name) => Reply::error(400, "invalid_parameter", &format!("Parameter '{name}' cannot be read")),
             },
-            Ask::Uid(uid) => self.detail(&tenant, tenant.person(uid), &format!("UID '{uid}'")),
+            Ask::Uid(uid) => self.detail(tenant, tenant.person(uid), &format!("UID '{uid}'")),
             Ask::Email(email) => {
                 let found = tenant.people().filter(|person| self.shows(person));
                 let found = found.into_iter().find(|person| person.email.eq_ignore_ascii_case(email));
-                self.detail(&tenant, found, &format!("email '{email}'"))
+                self.detail(tenant, found, &format!("email '{email}'"))
             }
             Ask::Unknown => Reply::error(404, "not_found", "There is nothing at this path"),
         }
@@ -178,7 +227,8 @@ impl Desk {
 
     /// Whether lookups answer about them.
     fn shows(&self, person: &Person) -> bool {
-        self.rules.lookups_show_deleted || person.deleted_at.is_none()
+        let hidden = self.rules.hidden.is_some_and(|each| person.number.is_multiple_of(each));
+        !hidden && (self.rules.lookups_show_deleted || person.deleted_at.is_none())
     }
 }
 

@@ -14,6 +14,12 @@ pub struct Faults {
     pub limited: f64,
     /// The answer's JSON ends in the middle.
     pub cut: f64,
+    /// A page for people instead of JSON, with a status of 200.
+    pub html: f64,
+    /// A 200 with nothing: no body at all, or, to whoever asked for a listing, one without users.
+    pub empty: f64,
+    /// The listing is answered as if it had been asked for without parameters.
+    pub ignored: f64,
     /// The answer comes late, by [`Faults::slow_by`].
     pub slow: f64,
     /// How late, in simulated time.
@@ -28,6 +34,17 @@ pub(super) struct Mishap {
     /// Which part of the body is kept.
     pub(super) keep: Option<f64>,
     pub(super) delay: Duration,
+    /// What stands in for the answer's content.
+    pub(super) instead: Option<Instead>,
+}
+
+/// What stands in for an answer's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instead {
+    Html,
+    Nothing,
+    NoUsers,
+    Unasked,
 }
 
 impl Faults {
@@ -41,6 +58,20 @@ impl Faults {
             which if which < 0.8 => Some(502),
             _ => Some(503),
         };
-        Mishap { status, keep: (cut < self.cut).then_some(part), delay: if slow < self.slow { self.slow_by } else { Duration::ZERO } }
+        let (keep, delay) = ((cut < self.cut).then_some(part), if slow < self.slow { self.slow_by } else { Duration::ZERO });
+        Mishap { status, keep, delay, instead: self.instead(rng) }
+    }
+
+    /// Draws only where it can matter, so that seeds without these go on telling the same story.
+    fn instead(&self, rng: &mut SmallRng) -> Option<Instead> {
+        if self.html + self.empty + self.ignored <= 0.0 {
+            return None;
+        }
+        let [html, empty, ignored, which]: [f64; 4] = rng.random();
+        match which {
+            _ if html < self.html => Some(Instead::Html),
+            which if empty < self.empty => Some(if which < 0.5 { Instead::Nothing } else { Instead::NoUsers }),
+            _ => (ignored < self.ignored).then_some(Instead::Unasked),
+        }
     }
 }

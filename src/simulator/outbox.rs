@@ -74,15 +74,16 @@ pub struct Stats {
 
 /// One delivery to be made.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) event: Event,
+pub struct Parcel {
+    /// What is delivered.
+    pub event: Event,
     /// How often it failed.
     failures: usize,
 }
 
 /// Deliveries by the time when they are due; times are those of a monotonic clock.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub struct Outbox {
     chaos: Chaos,
     rng: SmallRng,
     /// By due time, then in the order of coming.
@@ -93,14 +94,16 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(chaos: Chaos) -> Self {
+    /// An outbox with nothing in it.
+    #[must_use]
+    pub fn new(chaos: Chaos) -> Self {
         let rng = SmallRng::seed_from_u64(chaos.seed);
         Self { chaos, rng, waiting: BTreeMap::new(), sequence: 0, failures_in_a_row: 0, stats: Stats::default() }
     }
 
     /// Takes an event in and decides what happens to it on its way. Draws as often for every event, so that what happens to one does not
     /// move the others' luck.
-    pub(super) fn offer(&mut self, event: Event, now: Duration) {
+    pub fn offer(&mut self, event: Event, now: Duration) {
         self.stats.offered += 1;
         let [loss, double, reorder, delay, hold, second]: [f64; 6] = self.rng.random();
         if self.stats.deactivated {
@@ -124,7 +127,7 @@ impl Outbox {
     }
 
     /// The next delivery that is due; whoever takes it settles it.
-    pub(super) fn take(&mut self, now: Duration) -> Option<Parcel> {
+    pub fn take(&mut self, now: Duration) -> Option<Parcel> {
         let next = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
         let parcel = next.remove();
         self.stats.under_way += 1;
@@ -134,14 +137,14 @@ impl Outbox {
     }
 
     /// A delivery was answered 200.
-    pub(super) fn delivered(&mut self, outcome: Option<Outcome>) {
+    pub fn delivered(&mut self, outcome: Option<Outcome>) {
         self.stats.under_way = self.stats.under_way.saturating_sub(1);
         self.failures_in_a_row = 0;
         *self.stats.outcomes.entry(outcome.map_or("other", Outcome::name)).or_default() += 1;
     }
 
     /// A delivery was not answered 200: it is tried again later, unless the webhook is deactivated or the last retry is behind it.
-    pub(super) fn failed(&mut self, mut parcel: Parcel, now: Duration) {
+    pub fn failed(&mut self, mut parcel: Parcel, now: Duration) {
         self.stats.under_way = self.stats.under_way.saturating_sub(1);
         self.stats.failed += 1;
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
@@ -161,35 +164,45 @@ impl Outbox {
     }
 
     /// Makes what has not been tried yet due now, in the order in which it would have been.
-    pub(super) fn release(&mut self, now: Duration) {
+    pub fn release(&mut self, now: Duration) {
         let waiting = std::mem::take(&mut self.waiting);
         for ((due, _), parcel) in waiting {
             self.put(if parcel.failures == 0 { due.min(now) } else { due }, parcel);
         }
     }
 
+    /// From now on this happens to deliveries on their way; the luck is drawn on.
+    pub const fn behave(&mut self, chaos: Chaos) {
+        self.chaos = chaos;
+    }
+
     /// An operator switches the webhook on again: the next failures count anew.
-    pub(super) fn reactivate(&mut self) {
+    pub fn reactivate(&mut self) {
         self.stats.deactivated = false;
         self.failures_in_a_row = 0;
     }
 
     /// When the next delivery is due.
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
         self.waiting.first_key_value().map(|((due, _), _)| *due)
     }
 
-    pub(super) fn stats(&self) -> Stats {
+    /// What became of the events so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
         Stats { waiting: self.waiting.len(), ..self.stats.clone() }
     }
 
     /// How many deliveries wait for their time.
-    pub(super) fn waiting(&self) -> usize {
+    #[must_use]
+    pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// Nothing waits and nothing is under way.
-    pub(super) fn at_rest(&self) -> bool {
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
         self.waiting.is_empty() && self.stats.under_way == 0
     }
 

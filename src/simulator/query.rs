@@ -34,6 +34,19 @@ enum SortBy {
     UpdatedAt,
 }
 
+/// How the tenant reads its own documentation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manners {
+    /// `updated_after` means at or after.
+    pub(super) inclusive: bool,
+    /// What the order of equal rows depends on this time; `None` for always the same one.
+    pub(super) ties: Option<u64>,
+    /// Rows tell who was deleted.
+    pub(super) marked: bool,
+    /// Users whose number is a multiple of this are not shown.
+    pub(super) hidden: Option<u32>,
+}
+
 /// One page of users and where it stands.
 #[derive(Serialize)]
 pub(super) struct Listing<'a> {
@@ -93,13 +106,23 @@ impl Query {
         })
     }
 
-    /// The page of the tenant's users that was asked for; beyond the end it is empty. Rows tell who was deleted where `marks`.
-    pub(super) fn answer<'a>(&self, tenant: &'a Tenant, marks: bool) -> Listing<'a> {
-        let mut found: Vec<&Person> = tenant.people().filter(|person| self.wants(person)).collect();
-        self.sort(&mut found);
+    /// The page of the tenant's users that was asked for; beyond the end it is empty.
+    pub(super) fn answer<'a>(&self, tenant: &'a Tenant, manners: Manners) -> Listing<'a> {
+        let shown = |person: &&Person| manners.hidden.is_none_or(|each| !person.number.is_multiple_of(each));
+        let mut found: Vec<&Person> = tenant.people().filter(shown).filter(|person| self.wants(person, manners)).collect();
+        if let Some(salt) = manners.ties {
+            // A stable sort leaves equal rows in this order, apart from what is sorted by number as well.
+            found.sort_by_key(|person| (u64::from(person.number) ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        }
+        self.sort(&mut found, manners.ties.is_some());
         let from = self.page.saturating_sub(1).saturating_mul(self.per_page);
         Listing {
-            users: found.iter().skip(from).take(self.per_page).map(|person| Row::new(tenant, person).marked(person, marks)).collect(),
+            users: found
+                .iter()
+                .skip(from)
+                .take(self.per_page)
+                .map(|person| Row::new(tenant, person).marked(person, manners.marked))
+                .collect(),
             meta: Meta {
                 total_count: found.len(),
                 total_pages: found.len().div_ceil(self.per_page),
@@ -109,10 +132,10 @@ impl Query {
         }
     }
 
-    fn wants(&self, person: &Person) -> bool {
+    fn wants(&self, person: &Person, manners: Manners) -> bool {
         (self.include_deleted || person.deleted_at.is_none())
             && self.active.is_none_or(|active| person.active == active)
-            && self.updated_after.is_none_or(|after| person.updated_at > after)
+            && self.updated_after.is_none_or(|after| person.updated_at > after || manners.inclusive && person.updated_at == after)
             && self.department.as_deref().is_none_or(|department| person.department.name == department)
             && self.employment_status.as_deref().is_none_or(|status| person.employment.status == status)
             && self
@@ -123,11 +146,12 @@ impl Query {
 
     /// Ties go by id, in the same direction. The users come in the order of their ids, which is that of their creation, so that the
     /// default order costs a stable sort nothing.
-    fn sort(&self, found: &mut [&Person]) {
+    fn sort(&self, found: &mut [&Person], unstable: bool) {
+        let number = |person: &Person| if unstable { 0 } else { person.number };
         match self.sort_by {
-            SortBy::Name => found.sort_by_cached_key(|person| (person.full_name().to_lowercase(), person.number)),
-            SortBy::CreatedAt => found.sort_by_key(|person| (person.created_at, person.number)),
-            SortBy::UpdatedAt => found.sort_by_key(|person| (person.updated_at, person.number)),
+            SortBy::Name => found.sort_by_cached_key(|person| (person.full_name().to_lowercase(), number(person))),
+            SortBy::CreatedAt => found.sort_by_key(|person| (person.created_at, number(person))),
+            SortBy::UpdatedAt => found.sort_by_key(|person| (person.updated_at, number(person))),
         }
         if !self.ascending {
             found.reverse();

@@ -29,13 +29,25 @@ const SPAN_OF_CONTROL: u32 = 10;
 pub type Shared = Arc<Mutex<Tenant>>;
 
 /// Users, numbered from 1 in the order of their creation; nobody ever leaves the list.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tenant {
     people: Vec<Person>,
     /// Numbers of those who were deleted for good.
     purged: BTreeSet<u32>,
     rng: SmallRng,
     clock: Clock,
+    habits: Habits,
+}
+
+/// What a tenant does otherwise than its documentation lets one hope.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Habits {
+    /// The clock that stamps events is so many milliseconds ahead of the one that stamps rows.
+    pub events_ahead_millis: i64,
+    /// Chance that an update leaves `updated_at` as it was.
+    pub unbumped: f64,
+    /// A visit moves `updated_at` too.
+    pub visits_bump: bool,
 }
 
 /// What is true of one user now.
@@ -56,7 +68,8 @@ impl Tenant {
     #[must_use]
     pub fn new(users: u32, seed: u64, clock: Clock) -> Self {
         let people = Vec::with_capacity(users as usize);
-        let mut tenant = Self { people, purged: BTreeSet::new(), rng: SmallRng::seed_from_u64(seed), clock };
+        let (purged, habits) = (BTreeSet::new(), Habits::default());
+        let mut tenant = Self { people, purged, rng: SmallRng::seed_from_u64(seed), clock, habits };
         let now = tenant.now();
         let begin = now.back(HISTORY + QUIET);
         let step = HISTORY.checked_div(users.saturating_add(1)).unwrap_or_default();
@@ -81,6 +94,11 @@ impl Tenant {
         Arc::new(Mutex::new(self))
     }
 
+    /// From now on the tenant has these habits.
+    pub const fn take_habits(&mut self, habits: Habits) {
+        self.habits = habits;
+    }
+
     /// How many users there are, deleted ones included.
     #[must_use]
     pub fn users(&self) -> u32 {
@@ -93,10 +111,28 @@ impl Tenant {
         self.clock.now().floor_to_second()
     }
 
+    /// What events are stamped with now.
+    fn stamp(&self) -> Timestamp {
+        let ahead = self.habits.events_ahead_millis;
+        Timestamp::from_millis(self.now().as_millis().saturating_add(ahead)).floor_to_second()
+    }
+
     /// Some user, as [`Truth`] names them; `None` while there is nobody.
     #[must_use]
     pub fn truth(&self, uid: &str) -> Option<Truth> {
         self.person(uid).map(|person| self.truth_of(person))
+    }
+
+    /// Whether there is such a user, not deleted.
+    #[must_use]
+    pub fn lives(&self, uid: &str) -> bool {
+        self.person(uid).is_some_and(|person| person.deleted_at.is_none())
+    }
+
+    /// When a user's row last moved; `None` for nobody.
+    #[must_use]
+    pub fn updated_at(&self, uid: &str) -> Option<Timestamp> {
+        self.person(uid).map(|person| person.updated_at)
     }
 
     /// Everybody, in the order of their creation.
@@ -115,14 +151,16 @@ impl Tenant {
         let now = self.now();
         let number = self.users().saturating_add(1);
         let person = Person::random(number, now, &mut self.rng);
-        let event = Event::new(EventKind::Created, &person, now, None);
+        let event = Event::new(EventKind::Created, &person, self.stamp(), None);
         self.enter(person, managers(number));
         event
     }
 
     /// Moves fields of a live user; `None` when there is no such user or nothing really changed.
     pub fn update(&mut self, uid: &str, edits: &[Edit]) -> Option<Event> {
-        let (now, users) = (self.now(), self.users());
+        let (now, stamp, users) = (self.now(), self.stamp(), self.users());
+        // Drawn only where it can matter, so that documented tenants' stories stay what they were.
+        let unbumped = self.habits.unbumped > 0.0 && self.rng.random_bool(self.habits.unbumped);
         let person = self.live(uid)?;
         let before = person.manager;
         let mut changes: Vec<&'static str> = Vec::new();
@@ -136,9 +174,9 @@ impl Tenant {
         if changes.is_empty() {
             return None;
         }
-        person.updated_at = now;
+        person.updated_at = if unbumped { person.updated_at } else { now };
         let after = person.manager;
-        let event = Event::new(EventKind::Updated, person, now, Some(&changes));
+        let event = Event::new(EventKind::Updated, person, stamp, Some(&changes));
         self.count_report(before, false);
         self.count_report(after, true);
         Some(event)
@@ -154,30 +192,30 @@ impl Tenant {
 
     /// Makes an inactive live user active; `None` when there is no such user.
     pub fn activate(&mut self, uid: &str) -> Option<Event> {
-        let now = self.now();
+        let (now, stamp) = (self.now(), self.stamp());
         let person = self.live(uid).filter(|person| !person.active)?;
         person.active = true;
         person.updated_at = now;
-        Some(Event::new(EventKind::Activated, person, now, None))
+        Some(Event::new(EventKind::Activated, person, stamp, None))
     }
 
     /// Makes an active live user inactive; `None` when there is no such user.
     pub fn deactivate(&mut self, uid: &str) -> Option<Event> {
-        let now = self.now();
+        let (now, stamp) = (self.now(), self.stamp());
         let person = self.live(uid).filter(|person| person.active)?;
         person.active = false;
         person.updated_at = now;
-        Some(Event::new(EventKind::Deactivated, person, now, None))
+        Some(Event::new(EventKind::Deactivated, person, stamp, None))
     }
 
     /// Deletes a live user, softly: `active` stays what it was. `None` when there is no such user.
     pub fn delete(&mut self, uid: &str) -> Option<Event> {
-        let now = self.now();
+        let (now, stamp) = (self.now(), self.stamp());
         let person = self.live(uid)?;
         person.deleted_at = Some(now);
         person.updated_at = now;
         let manager = person.manager;
-        let event = Event::new(EventKind::Deleted, person, now, None);
+        let event = Event::new(EventKind::Deleted, person, stamp, None);
         self.count_report(manager, false);
         Some(event)
     }
@@ -202,10 +240,19 @@ impl Tenant {
 
     /// The user was seen: only `last_activity_at` moves, and nothing is announced.
     pub fn visit(&mut self, uid: &str) {
-        let now = self.now();
+        let (now, bumps) = (self.now(), self.habits.visits_bump);
         if let Some(person) = self.live(uid) {
             person.last_activity_at = now;
+            person.updated_at = if bumps { now } else { person.updated_at };
         }
+    }
+
+    /// Two live users change their e-mails, one after the other; what is announced of it, and nothing when they cannot.
+    pub fn swap_emails(&mut self, one: &str, other: &str) -> Vec<Event> {
+        let email = |tenant: &mut Self, uid: &str| tenant.live(uid).map(|person| person.email.clone());
+        let (Some(first), Some(second)) = (email(self, one), email(self, other)) else { return Vec::new() };
+        let moves = [(one, second), (other, first)];
+        moves.into_iter().filter_map(|(uid, email)| self.update(uid, &[Edit::Email(email)])).collect()
     }
 
     /// Everyone who was not deleted for good.

@@ -10,7 +10,7 @@ use super::Pulse;
 use crate::directory::{Change, ClosedGap, Gap, Known, Outcome, Reason, Timestamp};
 
 /// One atomic step: everything in it becomes durable together, or nothing does.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Deliveries, in the order of their numbers; contiguous after the last one committed.
     pub deliveries: Vec<Delivery>,

@@ -26,7 +26,7 @@ mod filter;
 mod folder;
 mod guard;
 mod ids;
-mod index;
+pub(super) mod index;
 mod journal;
 mod keys;
 mod mend;

@@ -63,11 +63,10 @@ impl Reconciler {
             found => found?,
         };
         let probe = self.probe(&uid, &found)?;
-        if matches!(found, Lookup::Found(_)) {
-            self.witness.found = Some(self.means.clock.elapsed());
+        let is_found = matches!(found, Lookup::Found(_));
+        self.witnessed(is_found, is_witness);
+        if is_found {
             self.plan_probe(&uid)?;
-        } else if is_witness {
-            self.witness.missed = Some(self.means.clock.elapsed());
         }
         let hides = probe.or(self.lookups_hide_deleted());
         let evidence = self.evidence(run, (&uid, hides), (found, sent))?;
@@ -132,7 +131,7 @@ impl Reconciler {
         Ok(self.means.store.record(&self.means.tenant.name, uid)?.and_then(|record| record.life.candidate))
     }
 
-    fn is_suspected(&self, uid: &str) -> Result<bool, Trouble> {
+    pub(super) fn is_suspected(&self, uid: &str) -> Result<bool, Trouble> {
         self.candidate(uid).map(|candidate| candidate.is_some())
     }
 
@@ -141,8 +140,18 @@ impl Reconciler {
         self.witness.found.is_some_and(|found| found + WITNESSED_FOR > self.means.clock.elapsed())
     }
 
+    /// Someone was found, or not; perhaps one who should be there.
+    pub(super) fn witnessed(&mut self, is_found: bool, is_witness: bool) {
+        let now = Some(self.means.clock.elapsed());
+        if is_found {
+            self.witness.found = now;
+        } else if is_witness {
+            self.witness.missed = now;
+        }
+    }
+
     /// Whom to look up to see that lookups still find anyone; `None` when that is known, or nobody is there to be found.
-    fn witness_needed(&mut self) -> Option<String> {
+    pub(super) fn witness_needed(&mut self) -> Option<String> {
         let now = self.means.clock.elapsed();
         let is_known = self.witness.found.is_some_and(|found| found + WITNESSED_FOR / 2 > now);
         if is_known || self.witness.missed.is_some_and(|missed| missed + NO_WITNESS_FOR > now) {
@@ -157,16 +166,20 @@ impl Reconciler {
     }
 
     /// A user who was seen to be deleted shows whether lookups hide deleted users; `None` when nothing new was learnt.
+    ///
+    /// That they do is believed until a lookup finds someone whom two listings show to be deleted: whoever was not found may have been
+    /// deleted for good, and those are found by no lookup anywhere.
     fn probe(&self, uid: &str, found: &Lookup) -> Result<Option<bool>, Trouble> {
-        if self.lookups_hide_deleted().is_some() {
+        let (known, hidden) = (self.lookups_hide_deleted(), matches!(found, Lookup::NotFound));
+        if known == Some(false) || known == Some(hidden) {
             return Ok(None);
         }
         let record = self.means.store.record(&self.means.tenant.name, uid)?;
         let seen_deleted = record.is_some_and(|record| {
             let listed = record.life.candidate.is_some_and(|candidate| candidate.listed);
-            listed || record.life.sight.is_some_and(|sight| !sight.alive)
+            listed || known.is_none() && record.life.sight.is_some_and(|sight| !sight.alive)
         });
-        Ok(seen_deleted.then_some(matches!(found, Lookup::NotFound)))
+        Ok(seen_deleted.then_some(hidden))
     }
 
     /// An answer shows a user who is not held as alive: whether it says anything about life depends on what lookups do with

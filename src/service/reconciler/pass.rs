@@ -113,7 +113,12 @@ impl Reconciler {
         let (began, complete, more, total) = (pass.began, pass.complete, pass.more, pass.total);
         let newest = pass.horizon.map_or(pass.all.newest(), |horizon| pass.all.newest().min(Some(horizon)));
         let seen: std::collections::HashSet<String> = pass.all.rows().keys().cloned().collect();
+        let is_empty = pass.live.as_ref().is_some_and(|live| live.rows().is_empty());
         let mut evidence = sightings(pass, run.record.id);
+        if is_empty {
+            self.spare_strangers(&mut evidence)?;
+        }
+        let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let marks = pass.all.rows().values().any(|row| absence::mark(&row.fields).is_some());
         let gone = evidence.iter().find(|(_, evidence)| is_gone(evidence)).map(|(uid, _)| uid.clone());
         if complete && !more {
@@ -158,6 +163,19 @@ impl Reconciler {
         if complete && !run.record.dry_run {
             self.passed = Some(began);
         }
+        Ok(())
+    }
+
+    /// A live listing without a single user may be an answer without content. Whoever is held as alive is looked up before that counts; of
+    /// the others it says nothing.
+    pub(super) fn spare_strangers(&self, evidence: &mut Vec<(String, Evidence)>) -> Result<(), Trouble> {
+        let mut spared = std::collections::HashSet::new();
+        for (uid, _) in evidence.iter().filter(|(_, evidence)| is_gone(evidence)) {
+            if self.means.store.record(&self.means.tenant.name, uid)?.as_ref().and_then(merge::view).is_none() {
+                spared.insert(uid.clone());
+            }
+        }
+        evidence.retain(|(uid, evidence)| !is_gone(evidence) || !spared.contains(uid));
         Ok(())
     }
 

@@ -12,6 +12,9 @@ impl Reconciler {
     pub(super) async fn search(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Searches(queue) = &run.work else { return Ok(()) };
         let Some(uid) = queue.front().cloned() else { return self.looked_up(run).await };
+        // As with lookups: before someone's absence may count, someone else has to be found.
+        let witness = if self.is_suspected(&uid)? { self.witness_needed() } else { None };
+        let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
         let record = self.means.store.record(&self.means.tenant.name, &uid)?;
         let email = record.as_ref().and_then(merge::view).and_then(|user| user.text("email").map(str::to_owned));
         let mut sent = self.reserve(Endpoint::Bulk).await?;
@@ -23,7 +26,8 @@ impl Reconciler {
         run.record.message = None;
         let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
         run.record.progress.rows += page.rows.len() as u64;
-        let complete = page.pages <= 1;
+        let (complete, is_found) = (page.pages <= 1, page.rows.iter().any(|(found, _)| *found == uid));
+        self.witnessed(is_found, is_witness);
         let evidence = match page.rows.into_iter().find(|(found, _)| *found == uid) {
             Some((_, fields)) => {
                 let (began, call, fields) = (sent.began, sent.call, absence::unmarked(fields));
@@ -35,7 +39,7 @@ impl Reconciler {
             None => None,
         };
         if let Work::Searches(queue) = &mut run.work {
-            queue.pop_front();
+            queue.retain(|waiting| *waiting != uid);
         }
         let evidence = evidence.map(|evidence| (uid.clone(), evidence)).into_iter().collect();
         self.commit(run, Step { evidence, ..Step::default() }).await?;

@@ -138,7 +138,10 @@ impl Reconciler {
     async fn complete(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let began = work.state.began;
-        let evidence = self.absent(work, &run.record);
+        let mut evidence = self.absent(work, &run.record);
+        if work.state.live == Some(0) {
+            self.spare_strangers(&mut evidence)?;
+        }
         let gone = evidence.iter().find(|(_, evidence)| pass::is_gone(evidence)).map(|(uid, _)| uid.clone());
         run.asks_no_more();
         self.commit_all(run, evidence).await?;

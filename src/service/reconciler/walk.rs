@@ -104,6 +104,10 @@ impl Walk {
     /// Takes a page in; `sent` is when it was asked for.
     pub fn take(&mut self, page: UserPage, sent: Sent) -> Progress {
         self.began = self.began.or(Some(sent));
+        if page.total == 0 && self.expected.is_some_and(|expected| expected > 0) {
+            // An answer without content, after one with some.
+            return Progress::Uncertain;
+        }
         if self.cursor == self.from && self.page == 1 {
             self.expected = Some(self.expected.map_or(page.total, |expected| expected.min(page.total)));
         }

@@ -25,7 +25,7 @@ mod texts;
 
 use absent::Absences;
 use gaps::Gaps;
-pub(super) use projection::{Projection, Written};
+pub(in crate::storage) use projection::{Projection, Written};
 use ranking::{Member, Ranking, Target};
 use row::{Entry, Order, Row, Value};
 use search::Recent;
@@ -43,7 +43,7 @@ const DOMAINS_MAX: usize = 1_000;
 
 /// One source's index, and with it the small things that are kept of a source.
 #[derive(Default)]
-pub(super) struct Index {
+pub(in crate::storage) struct Index {
     table: Table,
     slots: Slots,
     orders: Orders,
@@ -55,9 +55,9 @@ pub(super) struct Index {
     gaps: Gaps,
     absences: Absences,
     /// The source's state.
-    pub(super) state: SourceState,
+    pub(in crate::storage) state: SourceState,
     /// Its logged calls, in order of their numbers.
-    pub(super) calls: Vec<Call>,
+    pub(in crate::storage) calls: Vec<Call>,
 }
 
 #[derive(Default)]
@@ -96,7 +96,7 @@ impl Orders {
 
 impl Index {
     /// Takes in a user who is not there yet, without giving the user a place in any order: see [`Index::arrange`].
-    pub(super) fn load(&mut self, projection: Projection) {
+    pub(in crate::storage) fn load(&mut self, projection: Projection) {
         let entry = self.entry(&projection);
         let slot = self.add(&projection, entry);
         self.table.note_written(slot, projection.written);
@@ -105,7 +105,7 @@ impl Index {
     }
 
     /// Gives everyone their places, once all are loaded: sorting all users once is far cheaper than putting them in one by one.
-    pub(super) fn arrange(&mut self) {
+    pub(in crate::storage) fn arrange(&mut self) {
         self.table.shrink();
         for order in Order::ALL {
             *self.orders.get_mut(order) = Ranking::from_sorted(&self.table.sorted(order));
@@ -113,7 +113,7 @@ impl Index {
     }
 
     /// Takes one user in, or as the user now is.
-    pub(super) fn put(&mut self, projection: Projection) {
+    pub(in crate::storage) fn put(&mut self, projection: Projection) {
         let entry = self.entry(&projection);
         let slot = match self.slots.find(&projection.uid, &self.table.uids) {
             Some(slot) => {
@@ -132,18 +132,18 @@ impl Index {
     }
 
     /// Takes a source's state in.
-    pub(super) fn put_state(&mut self, state: SourceState) {
+    pub(in crate::storage) fn put_state(&mut self, state: SourceState) {
         self.gaps.put_source(&state);
         self.state = state;
     }
 
     /// How a user's record is written down; `None` where there is none.
-    pub(super) fn written(&self, uid: &str) -> Option<Written> {
+    pub(in crate::storage) fn written(&self, uid: &str) -> Option<Written> {
         self.slots.find(uid, &self.table.uids).and_then(|slot| self.table.written(slot))
     }
 
     /// The uids of the users with this e-mail: live ones first, then by uid.
-    pub(super) fn by_email(&self, email: &str) -> Vec<String> {
+    pub(in crate::storage) fn by_email(&self, email: &str) -> Vec<String> {
         let email = row::email(email);
         let (table, value) = (&self.table, Value::Text(&email));
         let target = Target { prefix: value.prefix(), before: |slot| table.value(Order::Email, slot) < value };
@@ -155,12 +155,12 @@ impl Index {
     }
 
     /// How many users and gaps there are.
-    pub(super) fn counts(&self) -> Counts {
+    pub(in crate::storage) fn counts(&self) -> Counts {
         Counts { gaps_open: self.gaps.len(), oldest_gap: self.gaps.oldest(), ..self.table.standings.counts() }
     }
 
     /// Users with open gaps, those due first at the top, without the candidates of the reconciliations `held`.
-    pub(super) fn due(&self, limit: usize, held: &[u64]) -> Vec<Due> {
+    pub(in crate::storage) fn due(&self, limit: usize, held: &[u64]) -> Vec<Due> {
         let is_held = |slot| self.absences.found_by(slot).is_some_and(|found_by| held.contains(&found_by));
         let uid = |slot| self.table.uid(slot).map(str::to_owned);
         let due = self
@@ -172,40 +172,40 @@ impl Index {
     }
 
     /// Open gaps with an id below `before`, newest first: the id, and whose it is (`None`: the source's).
-    pub(super) fn open_gaps(&self, before: u64) -> impl Iterator<Item = (u64, Option<&str>)> {
+    pub(in crate::storage) fn open_gaps(&self, before: u64) -> impl Iterator<Item = (u64, Option<&str>)> {
         self.gaps.below(before).map(|(id, slot)| (id, slot.and_then(|slot| self.table.uid(slot))))
     }
 
     /// Users with claims all of which arrived before `before`, by uid.
-    pub(super) fn claimed_before(&self, before: Timestamp) -> Vec<String> {
+    pub(in crate::storage) fn claimed_before(&self, before: Timestamp) -> Vec<String> {
         let claimed = |slot: &u32| self.table.value(Order::Claimed, *slot) < Value::Time(before);
         self.by_uid(self.orders.claimed.walk(false, true, 0).take_while(claimed))
     }
 
     /// Live users whose details are missing or old, the oldest read first.
-    pub(super) fn stale_details(&self, limit: usize) -> Vec<String> {
+    pub(in crate::storage) fn stale_details(&self, limit: usize) -> Vec<String> {
         let slots = self.orders.detail.walk(false, true, 0).take(limit);
         slots.filter_map(|slot| self.table.uid(slot)).map(str::to_owned).collect()
     }
 
     /// Whom a sweep's listings did not show, see [`Absences::absent`]; by uid.
-    pub(super) fn absent(&self, listings: (u64, Option<u64>)) -> Absent {
+    pub(in crate::storage) fn absent(&self, listings: (u64, Option<u64>)) -> Absent {
         let Absent { only_deleted, nowhere } = self.absences.absent(&self.table.standings, listings);
         Absent { only_deleted: self.by_uid(only_deleted.into_iter()), nowhere: self.by_uid(nowhere.into_iter()) }
     }
 
     /// How many candidates for deletion each reconciliation found.
-    pub(super) fn candidates(&self) -> BTreeMap<u64, u64> {
+    pub(in crate::storage) fn candidates(&self) -> BTreeMap<u64, u64> {
         self.absences.found().clone()
     }
 
     /// The candidates that one reconciliation found, by uid.
-    pub(super) fn candidates_of(&self, found_by: u64, limit: usize) -> Vec<String> {
+    pub(in crate::storage) fn candidates_of(&self, found_by: u64, limit: usize) -> Vec<String> {
         self.by_uid(self.absences.found_in(found_by).take(limit))
     }
 
     /// Some active user who is no candidate for deletion, the `place`-th or one behind it.
-    pub(super) fn someone(&self, place: usize) -> Option<String> {
+    pub(in crate::storage) fn someone(&self, place: usize) -> Option<String> {
         let (slots, start) = (self.table.slots(), u32::try_from(place).unwrap_or(0));
         let fits = |slot: &u32| self.table.standings.of(*slot) == projection::Standing::Active && self.absences.found_by(*slot).is_none();
         let slot = (0..slots).map(|slot| slot.wrapping_add(start) % slots).find(fits)?;

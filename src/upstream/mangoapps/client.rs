@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url};
+use reqwest::Url;
+use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::ExposeSecret as _;
 
 use super::is_name;
@@ -14,8 +14,10 @@ use crate::directory::{Fields, Timestamp};
 
 mod answers;
 mod connect;
+pub mod line;
 
 pub(crate) use connect::tls;
+use line::{Line, Wire};
 
 /// What a uid may hold unescaped in a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -114,7 +116,7 @@ impl Default for Limits {
 /// token reaches nobody but `base_url`. Proxies of the environment are not used.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    line: Line,
     users: Url,
     token: Arc<Secrets>,
     limits: Limits,
@@ -130,8 +132,16 @@ impl Client {
         Self::within(Limits::default(), base_url, token)
     }
 
+    /// A client for `base_url` whose requests travel by `wire`.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn wired(wire: Arc<dyn Wire>, base_url: &str, token: Arc<Secrets>) -> Result<Self, String> {
+        Ok(Self { line: Line::Wired(wire), users: connect::users_url(base_url)?, token, limits: Limits::default() })
+    }
+
     fn within(limits: Limits, base_url: &str, token: Arc<Secrets>) -> Result<Self, String> {
-        Ok(Self { http: connect::http(limits)?, users: connect::users_url(base_url)?, token, limits })
+        Ok(Self { line: Line::Http(connect::http(limits)?), users: connect::users_url(base_url)?, token, limits })
     }
 
     /// `GET /api/v1/users`.
@@ -184,19 +194,18 @@ impl Client {
     /// Sends one request.
     async fn ask(&self, url: Url) -> Answer<Reply> {
         let Some(token) = self.bearer() else { return Answer::silent(Failure::Unauthorized) };
-        let request = self.http.get(url).header(ACCEPT, "application/json").header(AUTHORIZATION, token);
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return Answer::silent(unreachable(&error)),
+        let came = match self.line.get(url, token).await {
+            Ok(came) => came,
+            Err(failure) => return Answer::silent(failure),
         };
-        let status = response.status().as_u16();
-        let date = http_date(response.headers(), DATE);
+        let status = came.status();
+        let date = http_date(came.headers(), DATE);
         let result = match status {
-            200 => self.body(response).await.map(Reply::Ok),
-            404 => self.body(response).await.map(Reply::NotFound),
+            200 => came.body(self.limits.body_bytes_max).await.map(Reply::Ok),
+            404 => came.body(self.limits.body_bytes_max).await.map(Reply::NotFound),
             401 => Err(Failure::Unauthorized),
             403 => Err(Failure::Forbidden),
-            429 => Err(Failure::Limited { retry_after: retry_after(response.headers(), date) }),
+            429 => Err(Failure::Limited { retry_after: retry_after(came.headers(), date) }),
             _ => Err(Failure::Status(status)),
         };
         Answer { result, status: Some(status), date }
@@ -208,18 +217,6 @@ impl Client {
         let mut header = HeaderValue::try_from(format!("Bearer {}", live.first()?.expose_secret())).ok()?;
         header.set_sensitive(true);
         Some(header)
-    }
-
-    /// The whole body, given up as soon as it is too large.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
-            if body.len() + chunk.len() > self.limits.body_bytes_max {
-                return Err(Failure::Unusable("it is larger than 16 MiB"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
     }
 }
 

@@ -22,7 +22,7 @@ const STEPS_A_NAME: usize = 160;
 
 impl Index {
     /// The search that a listing needs through the texts of all users. It shares them, so it is to be run while nothing is locked.
-    pub(in crate::storage::sled) fn search(&self, listing: &Listing) -> Option<Search> {
+    pub(in crate::storage) fn search(&self, listing: &Listing) -> Option<Search> {
         let finder = finder(listing.search.as_ref()?);
         let is_wide = self.told(listing).is_none_or(|told| self.is_wide(&told));
         is_wide.then(|| {
@@ -33,7 +33,7 @@ impl Index {
 
     /// The uids of a page as of now, and how many users match on all pages, given what a search found at an earlier time: only what
     /// changed since is searched again.
-    pub(in crate::storage::sled) fn page_after(&self, listing: &Listing, searched: Option<&Searched>) -> (Vec<&str>, usize) {
+    pub(in crate::storage) fn page_after(&self, listing: &Listing, searched: Option<&Searched>) -> (Vec<&str>, usize) {
         let order = order_of(listing);
         let Some(matches) = self.matches(listing, searched) else { return self.plain(order, listing) };
         let total = matches.len();

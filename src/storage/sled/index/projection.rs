@@ -32,15 +32,15 @@ pub(super) struct OpenGap {
 
 /// How a user's record is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::storage::sled) struct Written {
+pub(in crate::storage) struct Written {
     /// CRC-32C of its key and itself.
-    pub(in crate::storage::sled) checksum: u32,
+    pub(in crate::storage) checksum: u32,
     /// Whether it is cut into pieces, or may be.
-    pub(in crate::storage::sled) cut: bool,
+    pub(in crate::storage) cut: bool,
 }
 
 /// A user for the index. Absent times are the earliest ones.
-pub(in crate::storage::sled) struct Projection {
+pub(in crate::storage) struct Projection {
     pub(super) uid: Box<str>,
     /// Name and e-mail, see [`row::text`].
     pub(super) text: Box<[u8]>,
@@ -62,7 +62,7 @@ pub(in crate::storage::sled) struct Projection {
 
 impl Projection {
     /// Projects a record, the directory's own view of it, and how it is written down.
-    pub(in crate::storage::sled) fn of(uid: &str, record: &Record, view: Option<&User>, written: Written) -> Self {
+    pub(in crate::storage) fn of(uid: &str, record: &Record, view: Option<&User>, written: Written) -> Self {
         let text = |field| view.and_then(|view| view.text(field));
         let time = |field| view.and_then(|view| merge::time(&view.fields, field)).unwrap_or(Timestamp::MIN);
         let gap = |(reason, gap): (&Reason, &crate::directory::Gap)| OpenGap {

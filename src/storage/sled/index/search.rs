@@ -13,7 +13,7 @@ use super::texts::{Scan, Texts};
 const RECENT_MAX: usize = 8;
 
 /// A search to be run.
-pub(in crate::storage::sled) struct Search {
+pub(in crate::storage) struct Search {
     texts: Texts,
     finder: Finder<'static>,
     /// Who matches without being looked at.
@@ -22,11 +22,11 @@ pub(in crate::storage::sled) struct Search {
 }
 
 /// A search that was run, as of when it was taken from the index.
-pub(in crate::storage::sled) struct Searched(Arc<Scan>);
+pub(in crate::storage) struct Searched(Arc<Scan>);
 
 impl Search {
     /// Runs it: at a million users some milliseconds, unless it was run shortly before.
-    pub(in crate::storage::sled) fn run(self) -> Searched {
+    pub(in crate::storage) fn run(self) -> Searched {
         Searched(Arc::new(self.texts.scan(&self.finder, &self.marked, self.earlier.as_deref())))
     }
 }

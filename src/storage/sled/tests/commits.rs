@@ -11,7 +11,7 @@ use crate::storage::sled::Sled;
 use crate::storage::{Batch, Call, Delivery, Endpoint, Error, Listing, RunState, SourceGap, SourceState, Store};
 
 fn sled(store: &Store) -> &Sled {
-    let Store::Sled(sled) = store;
+    let Store::Sled(sled) = store else { panic!("another engine") };
     sled
 }
 

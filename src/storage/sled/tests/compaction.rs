@@ -8,7 +8,7 @@ use crate::storage::sled::Sled;
 use crate::storage::{Compaction, Error, Row, Store};
 
 fn sled(store: &Store) -> &Sled {
-    let Store::Sled(sled) = store;
+    let Store::Sled(sled) = store else { panic!("another engine") };
     sled
 }
 

@@ -22,7 +22,7 @@ struct Committed {
 fn filled() -> (tempfile::TempDir, Committed) {
     let (folder, store) = house();
     let mut committed = Committed::default();
-    let Store::Sled(sled) = &store;
+    let Store::Sled(sled) = &store else { panic!("another engine") };
     sled.writer.lock().journal.file_bytes = (64 * 1024, 64 * 1024);
     for count in 1..=25 {
         let mut batch = group(store.numbers(), count);

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets `failing` operations fail after the next `fine` ones.
 fn plan(store: &Store, fine: usize, failing: usize) {
-    let Store::Sled(sled) = store;
+    let Store::Sled(sled) = store else { panic!("another engine") };
     *sled.faults.plan.lock() = (fine, failing);
 }
 
@@ -70,7 +70,7 @@ pub(super) fn check(store: &Store) {
 /// Commits groups and lets them settle, while one operation on the disk fails; whether any did.
 fn weather(fine: usize) -> bool {
     let (folder, store) = house();
-    let Store::Sled(sled) = &store;
+    let Store::Sled(sled) = &store else { panic!("another engine") };
     let keep_short = || sled.writer.lock().journal.file_bytes = (4 * 1024, 4 * 1024);
     keep_short();
     plan(&store, fine, 1);

@@ -72,7 +72,7 @@ fn a_store_that_lost_its_content_is_damaged_not_empty() {
 #[test]
 fn another_layout_is_refused() {
     let (folder, store) = house();
-    let Store::Sled(sled) = &store;
+    let Store::Sled(sled) = &store else { panic!("another engine") };
     let rows = sled.durable.read().rows.clone();
     let mut writes = sled::Batch::default();
     rows.insert(&mut writes, super::super::keys::FORMAT, &[9]);

@@ -55,7 +55,7 @@ impl Drop for Volume {
 }
 
 fn sled(store: &Store) -> &Sled {
-    let Store::Sled(sled) = store;
+    let Store::Sled(sled) = store else { panic!("another engine") };
     sled
 }
 
