@@ -103,7 +103,12 @@ impl Reconciler {
         self.commit(run, Step { closes, edit, ..Step::default() }).await.map(drop)
     }
 
-    fn evidence(&self, run: &mut Run, (uid, hides): (&str, Option<bool>), (found, sent): (Lookup, Sent)) -> Result<Evidence, Trouble> {
+    pub(super) fn evidence(
+        &self,
+        run: &mut Run,
+        (uid, hides): (&str, Option<bool>),
+        (found, sent): (Lookup, Sent),
+    ) -> Result<Evidence, Trouble> {
         let Lookup::Found(fields) = found else { return Ok(Evidence::NotFound(self.not_found(run, uid, sent)?)) };
         run.record.progress.rows += 1;
         let mark = absence::mark(&fields);

@@ -1,11 +1,13 @@
 //! Asking for single users among the live ones: how a deletion is confirmed where lookups show deleted users as well.
 
+use serde_json::Value;
+
 use super::run::{Run, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Step, Trouble};
-use crate::directory::{Evidence, Shape, Sighting, Sign, absence, merge};
+use crate::directory::{Evidence, Shape, Sighting, Sign, absence};
 use crate::storage::Endpoint;
-use crate::upstream::mangoapps::client::PageQuery;
+use crate::upstream::mangoapps::client::{Lookup, PageQuery};
 
 impl Reconciler {
     /// Searches the live listing for the next user of the run, by e-mail.
@@ -15,10 +17,9 @@ impl Reconciler {
         // As with lookups: before someone's absence may count, someone else has to be found.
         let witness = if self.is_suspected(&uid)? { self.witness_needed() } else { None };
         let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
-        let record = self.means.store.record(&self.means.tenant.name, &uid)?;
-        let email = record.as_ref().and_then(merge::view).and_then(|user| user.text("email").map(str::to_owned));
+        let Some(email) = self.present_email(run, &uid).await? else { return Ok(()) };
         let mut sent = self.reserve(Endpoint::Bulk).await?;
-        let search = Some(email.unwrap_or_else(|| uid.clone()));
+        let search = Some(email);
         let query =
             PageQuery { page: 1, per_page: PAGE_ROWS_MAX, sort_by: "created_at", updated_after: None, include_deleted: false, search };
         let answer = self.means.client.page(&query).await;
@@ -48,5 +49,34 @@ impl Reconciler {
             Work::Searches(queue) if queue.is_empty() => self.looked_up(run).await,
             _ => Ok(()),
         }
+    }
+
+    /// The user's e-mail as upstream tells it now: whoever is sought by an old one is not found. `None` where that is not to be had yet, or
+    /// the user is settled by it.
+    async fn present_email(&mut self, run: &mut Run, uid: &str) -> Result<Option<String>, Trouble> {
+        let wait = self.wait(Endpoint::Lookup);
+        if !wait.is_zero() {
+            run.not_before = self.means.clock.elapsed() + wait;
+            return Ok(None);
+        }
+        let mut sent = self.reserve(Endpoint::Lookup).await?;
+        let answer = self.means.client.lookup(uid).await;
+        run.record.progress.calls += 1;
+        let found = self.observe(Endpoint::Lookup, &mut sent, answer)?;
+        let email = match &found {
+            Lookup::Found(fields) => fields.get("email").and_then(Value::as_str).filter(|email| !email.is_empty()).map(str::to_owned),
+            Lookup::NotFound => None,
+        };
+        let evidence = self.evidence(run, (uid, self.lookups_hide_deleted()), (found, sent))?;
+        if email.is_none()
+            && let Work::Searches(queue) = &mut run.work
+        {
+            queue.retain(|waiting| waiting != uid);
+        }
+        self.commit(run, Step { evidence: vec![(uid.to_owned(), evidence)], ..Step::default() }).await?;
+        if email.is_none() {
+            self.attempted(uid)?;
+        }
+        Ok(email)
     }
 }
