@@ -4,11 +4,14 @@ pub mod backup;
 pub mod check;
 pub mod compact;
 pub mod demo;
+pub mod gaps;
 mod ops;
+pub mod reconcile;
 pub mod restore;
 pub mod send;
 pub mod serve;
 pub mod simulate;
+mod table;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -40,6 +43,10 @@ enum Command {
     Simulate(simulate::Args),
     /// Sign a delivery and post it.
     Send(send::Args),
+    /// List what the directory of a running service may have missed.
+    Gaps(gaps::Args),
+    /// Have a running service ask upstream what it may have missed.
+    Reconcile(reconcile::Args),
     /// Copy the whole store of a running service into a folder.
     Backup(backup::Args),
     /// Have a running service write its store anew in as little room as it takes.
@@ -85,6 +92,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => actix_web::rt::System::new().block_on(simulate::run(args)).map_err(Failure::from),
         Command::Send(args) => actix_web::rt::System::new().block_on(send::run(args)).map_err(Failure::from),
+        Command::Gaps(args) => gaps::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
+        Command::Reconcile(args) => reconcile::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Backup(args) => backup::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Compact(args) => compact::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Restore(args) => restore::run(&args, &mut std::io::stdout().lock()),

@@ -17,6 +17,7 @@ pub mod fields;
 pub mod gap;
 pub mod hearing;
 pub mod json;
+pub mod late;
 #[cfg(test)]
 mod laws;
 pub mod merge;

@@ -42,12 +42,15 @@
 //!   Which of two reads is the later one is told by their places in the ledger of requests, not by a clock.
 //! - Where there is an upstream, only a read brings a deleted user back. No single read deletes a user who is held as alive:
 //!   another one confirms it, and beyond a threshold someone approves ([`service::reconciler::toll`]).
-//! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts.
+//! - A call is logged durably before it is sent. No sliding hour holds more calls than the budget, whatever restarts and whoever sets the
+//!   clock.
 //! - A pass moves its cursor in the commit that holds its last rows, and only if they add up to what upstream counts.
 //! - A commit is in the journal before anyone sees it. Where its rows stand, there or in the tree, and in which file of the tree, nobody
 //!   outside [`storage`] can tell; the service compacts that file by itself ([`service::compactor`]).
 //! - A backup is the store as of one commit. What was cut or damaged is never restored, and what is restored is whole or nothing.
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
+//! - What opens a gap of a whole source while nothing can be committed, or comes from strangers, is held in memory
+//!   ([`service::vigil`]) and written with what is committed next. A read closes no gap that was shown after it began.
 //! - No personal data and no secret is in a log line, an error or a metric.
 //!
 //! # Walkthrough: a delivery's way

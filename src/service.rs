@@ -2,12 +2,14 @@
 
 pub mod compactor;
 pub mod group;
+mod heartbeat;
 pub mod job;
 pub mod receiver;
 pub mod recent;
 pub mod reconciler;
 pub mod running;
 pub mod tenant;
+pub mod vigil;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -102,6 +104,10 @@ pub struct Standing {
     pub bulk_remaining: u32,
     /// Lookups that the budget still holds now.
     pub lookup_remaining: u32,
+    /// Listings that an hour may hold at present.
+    pub bulk_cap: u32,
+    /// Lookups that an hour may hold at present.
+    pub lookup_cap: u32,
     /// Upstream's clock less ours, in milliseconds; `None` until an answer told it.
     pub clock_offset_millis: Option<i64>,
 }
@@ -245,6 +251,8 @@ impl Service {
             consecutive_failures: tenant.counters.failures(),
             bulk_remaining: tenant.budgets.get(Endpoint::Bulk),
             lookup_remaining: tenant.budgets.get(Endpoint::Lookup),
+            bulk_cap: tenant.budgets.cap(Endpoint::Bulk),
+            lookup_cap: tenant.budgets.cap(Endpoint::Lookup),
             clock_offset_millis: tenant.time.offset_millis(),
         }
     }

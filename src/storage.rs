@@ -6,69 +6,26 @@
 
 pub mod backup;
 pub mod entry;
+mod error;
 pub mod listing;
 pub mod memory;
+pub mod pulse;
 pub mod sled;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 pub use backup::{Restored, Row, Snapshot};
 pub use entry::{
-    Absent, Batch, Call, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState, StoredUser,
-    Sweep, Toll,
+    Absent, Batch, Call, CallsClock, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState,
+    StoredUser, Sweep, Toll,
 };
+pub use error::Error;
 pub use listing::{Counts, Due, Listing, OpenGap, Page, SortBy};
+pub use pulse::Pulse;
 
 use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
-
-/// Why the store cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another process holds the folder.
-    #[error("the store in {folder} is in use by another process: stop it, or set store.path to another folder")]
-    InUse {
-        /// The store's folder.
-        folder: PathBuf,
-    },
-    /// What is on disk cannot be trusted.
-    #[error(
-        "the store in {folder} is damaged ({what}): move the folder away, then restore a backup (rollcall restore) or start empty; \
-         a full sweep then brings the directory back from upstream"
-    )]
-    Damaged {
-        /// The store's folder.
-        folder: PathBuf,
-        /// What was found.
-        what: String,
-    },
-    /// A store is restored only into a folder that holds nothing.
-    #[error("nothing can be restored into {folder} ({what}): move it away, or set store.path to a new or an empty folder")]
-    NotEmpty {
-        /// The folder.
-        folder: PathBuf,
-        /// What it holds.
-        what: String,
-    },
-    /// Rows that are sound each for itself do not make a store.
-    #[error("this backup does not make a sound store ({what}): take another one")]
-    Unsound {
-        /// What was found.
-        what: String,
-    },
-    /// Someone has a snapshot already.
-    #[error("a backup or a compaction is under way already: wait until it has ended")]
-    Busy,
-    /// It cannot commit or read just now: disk full, input or output error.
-    #[error("the store in {folder} is unavailable: {what}")]
-    Unavailable {
-        /// The store's folder.
-        folder: PathBuf,
-        /// What the system said.
-        what: String,
-    },
-}
 
 /// How well the engine's file is filled, in bytes. What is still in the journal is in neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

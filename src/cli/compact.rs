@@ -30,8 +30,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         let response = args.ops.post("/api/v1/compaction").await?;
         response.bytes().await.map_err(|error| anyhow!("it is not known whether it was done: {}", ops::reason(&error)))
     })?;
-    let Compacted { bytes_before, bytes_after, content_bytes } =
-        serde_json::from_slice(&answer).context("the answer cannot be read: is this its ops listener (--ops or ROLLCALL_OPS)?")?;
+    let Compacted { bytes_before, bytes_after, content_bytes } = ops::parse(&answer)?;
     let told = writeln!(out, "the database file had {bytes_before} bytes and has {bytes_after}, which hold {content_bytes}");
     told.or_else(super::simulate::past_a_broken_pipe).context("standard output cannot be written")
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::upstream::mangoapps::client::tls;
@@ -35,7 +36,15 @@ impl Ops {
     /// # Errors
     /// Nobody answers, or the answer is an error; in a sentence that says what to do.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response> {
-        self.send(Method::GET, path, SILENCE_MAX).await
+        self.send((Method::GET, path), None, SILENCE_MAX).await
+    }
+
+    /// Asks a path, `/api/v1/…`, for what the body says; it is answered before that is done.
+    ///
+    /// # Errors
+    /// As [`Ops::get`].
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> anyhow::Result<Response> {
+        self.send((Method::POST, path), Some(body.to_string()), SILENCE_MAX).await
     }
 
     /// Has a path, `/api/v1/…`, do its work, and waits until it is done.
@@ -43,13 +52,26 @@ impl Ops {
     /// # Errors
     /// As [`Ops::get`].
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Response> {
-        self.send(Method::POST, path, WORK_MAX).await
+        self.send((Method::POST, path), None, WORK_MAX).await
     }
 
-    async fn send(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Response> {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let mut request = client(patience)?.request(method, url);
-        if let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) {
+    /// How a person would do the same: a command for a shell, with the token left to them.
+    pub(super) fn by_hand(&self, path: &str) -> String {
+        let token = if self.token().is_some() { " -H \"Authorization: Bearer $ROLLCALL_TOKEN\"" } else { "" };
+        format!("curl -X POST{token} {}", self.at(path))
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
+    }
+
+    async fn send(&self, (method, path): (Method, &str), body: Option<String>, patience: Duration) -> anyhow::Result<Response> {
+        let mut request = client(patience)?.request(method, self.at(path)).body(body.unwrap_or_default());
+        if let Some(token) = self.token() {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await.map_err(|error| anyhow!("{}: {}", self.url, reason(&error)))?;
@@ -64,6 +86,7 @@ impl Ops {
             401 => ": give one with --token or ROLLCALL_TOKEN",
             403 => ": give one with scope operate",
             404 if said.is_none() => ": is that the ops listener?",
+            400 if body.pointer("/error/code").is_some_and(|code| code == "source_required") => ": give one with --source",
             _ => "",
         };
         anyhow!("{} answered {status}, {}{hint}", self.url, said.unwrap_or("without a reason"))
@@ -83,6 +106,23 @@ async fn beginning(mut response: Response) -> Vec<u8> {
         body.extend_from_slice(&chunk);
     }
     body
+}
+
+/// The whole of an answer.
+///
+/// # Errors
+/// It was cut.
+pub(super) async fn read(response: Response) -> anyhow::Result<Vec<u8>> {
+    let body = response.bytes().await.map_err(|error| anyhow!("the answer did not come whole, ask again: {}", reason(&error)))?;
+    Ok(body.into())
+}
+
+/// What an answer tells.
+///
+/// # Errors
+/// It is not what this service would tell.
+pub(super) fn parse<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(answer).context("the answer cannot be read: is this its ops listener (--ops or ROLLCALL_OPS)?")
 }
 
 /// Why there was no answer, or no more of it.

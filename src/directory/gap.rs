@@ -101,7 +101,7 @@ pub struct ClosedGap {
     pub gap: Gap,
     /// When it was closed, by the service's clock.
     pub closed_at: Timestamp,
-    /// The reconciliation's id.
+    /// The reconciliation's id; 0 when a replay closed it.
     pub closed_by: u64,
 }
 
@@ -128,6 +128,7 @@ pub(super) fn instant(happened: Timestamp, at: &Circumstances) -> Gap {
 }
 
 /// When to read at the earliest so that the read covers what happened then.
-pub(super) fn due(happened: Timestamp, at: &Circumstances) -> Timestamp {
+#[must_use]
+pub fn due(happened: Timestamp, at: &Circumstances) -> Timestamp {
     (at.now + at.rules.settle).max(happened + at.rules.tolerance + Duration::from_secs(1))
 }

@@ -39,7 +39,9 @@ impl From<OpenGap> for Shown {
 
 impl From<ClosedGap> for Shown {
     fn from(ClosedGap { source, reason, uid, gap, closed_at, closed_by }: ClosedGap) -> Self {
-        Self { closed_at: Some(closed_at.to_string()), closed_by: Some(closed_by), ..Self::new(source, reason, uid, gap) }
+        // A replay closes a gap without any reconciliation.
+        let closed_by = Some(closed_by).filter(|id| *id != 0);
+        Self { closed_at: Some(closed_at.to_string()), closed_by, ..Self::new(source, reason, uid, gap) }
     }
 }
 
@@ -89,5 +91,13 @@ mod tests {
         let shown = serde_json::to_value(Shown::from(closed)).unwrap();
         assert_eq!((&shown["closed_at"], &shown["closed_by"]), (&json!("2025-11-18T15:31:00Z"), &json!(3)));
         assert_eq!(shown["uid"], json!(null));
+    }
+
+    #[test]
+    fn a_gap_that_a_replay_closed_names_no_reconciliation() {
+        let (source, gap) = ("main".to_owned(), gap());
+        let closed_at = gap.detected_at;
+        let shown = Shown::from(ClosedGap { source, reason: Reason::Undecodable, uid: None, gap, closed_at, closed_by: 0 });
+        assert_eq!((shown.closed_at.is_some(), shown.closed_by), (true, None));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Problem, respond, written};
 use crate::service::Service;
+use crate::storage::RunState;
 use crate::telemetry::{Snapshot, SourceSnapshot};
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +69,12 @@ pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
 
 fn snapshot(service: &Service, source: &str) -> SourceSnapshot {
     let standing = service.standing(source);
+    let mut pending = (0, 0);
+    for (found_by, users) in service.store.candidates(source) {
+        let state = service.store.reconciliation(found_by).ok().flatten().map(|run| run.state);
+        let count = if state == Some(RunState::AwaitingApproval) { &mut pending.1 } else { &mut pending.0 };
+        *count += users;
+    }
     SourceSnapshot {
         source: source.to_owned(),
         counts: service.store.counts(source),
@@ -75,6 +82,8 @@ fn snapshot(service: &Service, source: &str) -> SourceSnapshot {
         consecutive_failures: standing.consecutive_failures,
         bulk_remaining: standing.bulk_remaining,
         lookup_remaining: standing.lookup_remaining,
+        caps: (standing.bulk_cap, standing.lookup_cap),
+        pending,
     }
 }
 

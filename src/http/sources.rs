@@ -9,7 +9,7 @@ use super::query::Query;
 use super::reconciliations::Shown;
 use super::{Problem, answer, problem};
 use crate::service::Service;
-use crate::storage::{self, RunState};
+use crate::storage::{self, Reconciliation, RunState};
 
 /// Reconciliations that are looked through for the running one: more than can wait at once.
 const RECENT: usize = 100;
@@ -47,6 +47,7 @@ struct Told<'a> {
     swept_at: Option<String>,
     passed_at: Option<String>,
     budgets: Budgets,
+    capabilities: Capabilities,
     clock_offset_millis: Option<i64>,
     reconciliation: Option<Shown>,
 }
@@ -58,16 +59,39 @@ struct Users {
     deleted: u64,
 }
 
+/// Calls that are left now.
 #[derive(Debug, Serialize)]
 struct Budgets {
     bulk: u32,
     lookup: u32,
+    caps: Caps,
+}
+
+/// Calls that an hour may hold at present.
+#[derive(Debug, Serialize)]
+struct Caps {
+    bulk: u32,
+    lookup: u32,
+}
+
+/// What upstream was seen to do; `null` until it showed.
+#[derive(Debug, Serialize)]
+struct Capabilities {
+    lookups_hide_deleted: Option<bool>,
+    date_header: Option<bool>,
+    /// Listings honour `updated_after` and `sort_by`.
+    passes: Option<bool>,
+    /// Rows of listings tell who was deleted; the documented ones do not.
+    rows_mark_deleted: bool,
 }
 
 /// `GET /api/v1/sources`
 pub(super) async fn list(service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let recent = service.store.reconciliations(u64::MAX, RECENT)?;
-    let running = |source: &str| recent.iter().find(|one| one.source == source && one.state == RunState::Running).cloned();
+    // One that had begun and was interrupted, by a restart say, goes on: it is shown while nothing else runs.
+    let under_way = |one: &&Reconciliation, state| one.state == state && one.started_at.is_some();
+    let first = |source: &str, state| recent.iter().find(|one| one.source == source && under_way(one, state)).cloned();
+    let running = |source: &str| first(source, RunState::Running).or_else(|| first(source, RunState::Waiting));
     let told = service.config.sources.keys().map(|name| tell(&service, name, running(name).map(Shown::from)));
     let sources = told.collect::<Result<Vec<_>, _>>()?;
     answer(&All { sources })
@@ -90,7 +114,17 @@ fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> 
         watermark: written(state.cursor),
         swept_at: written(state.swept_at),
         passed_at: written(state.passed_at),
-        budgets: Budgets { bulk: standing.bulk_remaining, lookup: standing.lookup_remaining },
+        budgets: Budgets {
+            bulk: standing.bulk_remaining,
+            lookup: standing.lookup_remaining,
+            caps: Caps { bulk: standing.bulk_cap, lookup: standing.lookup_cap },
+        },
+        capabilities: Capabilities {
+            lookups_hide_deleted: state.lookups_hide_deleted,
+            date_header: standing.clock_offset_millis.or(state.clock_offset_millis).map(|_| true),
+            passes: state.passes_usable,
+            rows_mark_deleted: state.rows_mark_deleted,
+        },
         clock_offset_millis: standing.clock_offset_millis,
         reconciliation,
     })

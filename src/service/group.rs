@@ -1,23 +1,23 @@
 //! One group of jobs on its way to one commit: each is decided against what those before it decided.
 
 mod misfits;
+mod whole;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::job::{Deliver, Job, Repair, Repaired, SourceEvidence};
+use super::job::{Deliver, Job, Repair, Repaired};
 use super::recent::{Recent, Who};
 use super::tenant::Tenant;
 use super::{Receipt, Refusal};
 use crate::clock::Clock;
 use crate::directory::{
     Cause, Change, ChangeKind, Circumstances, ClosedGap, Decision, Difference, Event, EventKind, Evidence, Known, Outcome, Reason, decide,
-    gap,
 };
 use crate::storage::entry::Numbers;
-use crate::storage::{Batch, Call, Delivery, Error, RunState, SeenDelivery, SourceGap, SourceState, Store, StoredUser};
+use crate::storage::{Batch, Call, Delivery, Error, RunState, SeenDelivery, SourceState, Store, StoredUser};
 use crate::telemetry::Metrics;
 use crate::upstream::mangoapps::delivery::{self, Content};
 
@@ -45,6 +45,12 @@ pub struct Group<'a> {
     seen: HashMap<(Arc<str>, String), SeenDelivery>,
     answers: Vec<Answer>,
     tally: Tally,
+    /// Sources of which a delivery is answered 200.
+    heard: Vec<Arc<str>>,
+    /// What was held in memory, and is given back if it cannot be committed.
+    held: Vec<(Arc<str>, Reason, u64)>,
+    /// Failures in a row, as the store is told of them.
+    streaks: Vec<(Arc<Tenant>, u32)>,
 }
 
 /// What is answered once the group is durable.
@@ -63,7 +69,7 @@ struct Decided {
 /// What the metrics learn once the group is durable.
 #[derive(Default)]
 struct Tally {
-    shown: Vec<(Arc<str>, Reason)>,
+    shown: Vec<(Arc<str>, Reason, u64)>,
     changed: Vec<(Arc<str>, ChangeKind, bool)>,
     ended: Vec<(Arc<str>, crate::storage::Mode, RunState)>,
 }
@@ -82,6 +88,9 @@ impl<'a> Group<'a> {
             seen: HashMap::new(),
             answers: Vec::new(),
             tally: Tally::default(),
+            heard: Vec::new(),
+            held: Vec::new(),
+            streaks: Vec::new(),
         }
     }
 
@@ -94,6 +103,7 @@ impl<'a> Group<'a> {
             // Nobody waits any more: a 503 was answered, so nothing of it may happen.
             Job::Deliver(deliver) if deliver.reply.is_closed() => Ok(()),
             Job::Repair(repair) if repair.reply.is_closed() => Ok(()),
+            Job::Note => Ok(()),
             Job::Deliver(deliver) => self.deliver(*deliver),
             Job::Repair(repair) => self.repair(*repair),
         }
@@ -104,6 +114,9 @@ impl<'a> Group<'a> {
         let delivery::Delivery { event_id, event, uid, content } = delivery;
         let kind = event.as_deref().and_then(EventKind::from_name);
         let key = (Arc::clone(&source), event_id.clone());
+        if !again && !self.heard.contains(&source) {
+            self.heard.push(Arc::clone(&source));
+        }
         let seen = match self.seen.get(&key) {
             Some(seen) => Some(*seen),
             None => self.around.store.seen(&source, &event_id)?,
@@ -125,9 +138,15 @@ impl<'a> Group<'a> {
             }
             Content::Event(event) => {
                 let stamp = event.stamp;
+                if !again {
+                    self.lateness(&source, &event)?;
+                }
                 (self.hear(&source, event)?, None, Some(stamp))
             }
         };
+        if again {
+            self.understood(&source, &event_id)?;
+        }
         self.numbers.delivery += 1;
         self.seen.insert(key, SeenDelivery { number: self.numbers.delivery, outcome });
         self.batch.deliveries.push(Delivery {
@@ -152,12 +171,6 @@ impl<'a> Group<'a> {
         Ok(self.decide((Arc::clone(source), uid), &Evidence::Event(event), cause)?.outcome)
     }
 
-    fn undecodable(&mut self, source: &Arc<str>, event_id: &str) -> Result<(), Error> {
-        let at = self.at(source);
-        let gap = gap::open(Some(event_id.to_owned()), at.now, &at);
-        self.show(source, SourceEvidence { reason: Reason::Undecodable, uid: None, gap })
-    }
-
     fn repair(&mut self, repair: Repair) -> Result<(), Error> {
         let Repair { source, run, evidence, shown, closes, call, edit, reply } = repair;
         let mut done = Repaired::default();
@@ -171,8 +184,8 @@ impl<'a> Group<'a> {
         for evidence in shown {
             self.show(&source, evidence)?;
         }
-        for reason in closes {
-            done.gaps_closed += self.close(&source, reason, id)?;
+        for close in closes {
+            done.gaps_closed += self.close(&source, close, id)?;
         }
         if let Some(edit) = edit {
             edit(self.state(&source)?);
@@ -229,7 +242,7 @@ impl<'a> Group<'a> {
             let (source, uid, gap) = (who.0.to_string(), Some(who.1.clone()), gap.clone());
             self.batch.closed.push(ClosedGap { source, reason: *reason, uid, gap, closed_at: at.wall, closed_by });
         }
-        self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(&who.0), *reason)));
+        self.tally.shown.extend(decision.shown.iter().map(|reason| (Arc::clone(&who.0), *reason, 1)));
         let Decision { mut known, outcome, closed, difference, .. } = decision;
         let decided = Decided { outcome, closed: closed.len() as u64, changed: difference.is_some() };
         let misfits = difference.as_ref().map(|difference| self.misfits(&who, difference, evidence)).transpose()?;
@@ -268,42 +281,6 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Opens a gap of the whole source, or counts it once more.
-    fn show(&mut self, source: &Arc<str>, evidence: SourceEvidence) -> Result<(), Error> {
-        let SourceEvidence { reason, uid, mut gap } = evidence;
-        self.tally.shown.push((Arc::clone(source), reason));
-        let id = self.numbers.gap + 1;
-        let state = self.state(source)?;
-        if let Some(held) = state.gaps.iter_mut().find(|held| held.reason == reason && held.uid == uid) {
-            held.gap.count = held.gap.count.saturating_add(1);
-            held.gap.event_id = gap.event_id.or(held.gap.event_id.take());
-            held.gap.happened = held.gap.happened.max(gap.happened);
-            return Ok(());
-        }
-        (gap.id, gap.count) = (id, 1);
-        state.gaps.push(SourceGap { reason, uid, gap });
-        self.numbers.gap = id;
-        Ok(())
-    }
-
-    fn close(&mut self, source: &Arc<str>, reason: Reason, by: u64) -> Result<u64, Error> {
-        let closed_at = self.around.clock.now();
-        let state = self.state(source)?;
-        let (closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.gaps).into_iter().partition(|gap| gap.reason == reason);
-        state.gaps = open;
-        let count = closed.len() as u64;
-        let source = source.to_string();
-        self.batch.closed.extend(closed.into_iter().map(|SourceGap { reason, uid, gap }| ClosedGap {
-            source: source.clone(),
-            reason,
-            uid,
-            gap,
-            closed_at,
-            closed_by: by,
-        }));
-        Ok(count)
-    }
-
     fn tenant(&self, source: &str) -> Arc<Tenant> {
         // Jobs are made for configured sources only; an empty tenant would merely have no rules of its own.
         self.around.tenants.get(source).cloned().unwrap_or_default()
@@ -332,8 +309,11 @@ impl<'a> Group<'a> {
         for StoredUser { source, uid, known } in users {
             self.recent.put((source, uid), known);
         }
-        for (source, reason) in self.tally.shown {
-            self.around.metrics.gap_detected(&source, reason);
+        for (tenant, failures) in self.streaks {
+            tenant.vigil.set_failures_stored(failures);
+        }
+        for (source, reason, times) in self.tally.shown {
+            self.around.metrics.gap_detected(&source, reason, times);
             if let Some(tenant) = self.around.tenants.get(&*source) {
                 tenant.wake.notify_one();
             }
@@ -355,6 +335,11 @@ impl<'a> Group<'a> {
 
     /// Answers everyone: the group was not taken.
     pub fn fail(self) {
+        for (source, reason, times) in self.held {
+            if let Some(tenant) = self.around.tenants.get(&*source) {
+                tenant.vigil.hold(reason, times);
+            }
+        }
         for answer in self.answers {
             match answer {
                 Answer::Delivery(reply, _) => drop(reply.send(Err(Refusal::Unavailable))),

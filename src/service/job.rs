@@ -1,6 +1,7 @@
 //! What the writer is asked to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -17,6 +18,8 @@ pub enum Job {
     Deliver(Box<Deliver>),
     /// What a reconciler learnt or is about to do.
     Repair(Box<Repair>),
+    /// What is held about whole sources is to be written; nothing besides.
+    Note,
 }
 
 /// An authentic delivery on its way to the store.
@@ -50,13 +53,29 @@ pub struct Repair {
     /// Gaps of the whole source that are shown.
     pub shown: Vec<SourceEvidence>,
     /// Gaps of the whole source that this closes.
-    pub closes: Vec<Reason>,
+    pub closes: Vec<Close>,
     /// A call that is about to be sent.
     pub call: Option<Endpoint>,
     /// What changes in the source's state.
     pub edit: Option<Edit>,
     /// Where the answer goes, once it is durable.
     pub reply: oneshot::Sender<Result<Repaired, Refusal>>,
+}
+
+/// A gap of a whole source that a read began too early to close asks for no further one sooner than this after it: while it is shown
+/// again and again, each read would come too early.
+pub const READ_AGAIN_AFTER: Duration = Duration::from_secs(120);
+
+/// A gap of a whole source that something answers, judged by the writer against the gap as it then stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Why it was opened.
+    pub reason: Reason,
+    /// About whom, where it is about one user.
+    pub uid: Option<String>,
+    /// When the read began, in upstream's time: it covers what happened before that by more than the tolerance, and closes no gap that
+    /// was shown later. `None` where no read has to cover it.
+    pub began: Option<Timestamp>,
 }
 
 /// A gap of a whole source is shown.
@@ -66,7 +85,7 @@ pub struct SourceEvidence {
     pub reason: Reason,
     /// About whom, where it is about one user.
     pub uid: Option<String>,
-    /// The gap, if it is a new one.
+    /// The gap, if it is a new one. Its count is how often it is shown by this; 0 is once.
     pub gap: Gap,
 }
 

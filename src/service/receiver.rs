@@ -8,12 +8,16 @@ use tokio::sync::oneshot;
 
 use super::job::{Deliver, Job};
 use super::tenant::Tenant;
+use super::vigil::FAILURES_MAX;
 use super::{Error, Receipt, Refusal, Service};
+use crate::directory::Reason;
 use crate::upstream::mangoapps::delivery;
 use crate::upstream::signature::Verdict;
 
 /// How long a delivery waits for a busy writer before it is refused: upstream gives up some time after.
 const WAIT_MAX: Duration = Duration::from_secs(8);
+/// From so many failures in a row on the log tells.
+const FAILURES_WARN: u32 = 3;
 
 impl Service {
     /// Takes one delivery in: verifies it against every live secret, then waits until its effect is durable.
@@ -27,7 +31,10 @@ impl Service {
         match tenant.keys.load().verify(signature, &body) {
             Verdict::Authentic => {}
             Verdict::Missing => return Err(Refusal::MissingSignature),
-            Verdict::Invalid => return Err(Refusal::InvalidSignature),
+            Verdict::Invalid => {
+                self.knocked(tenant);
+                return Err(Refusal::InvalidSignature);
+            }
         }
         let result = self.hand_over(tenant, body, false).await;
         match &result {
@@ -38,9 +45,47 @@ impl Service {
                     self.metrics.set_consecutive_failures(source, 0);
                 }
             }
-            Err(_) => self.metrics.set_consecutive_failures(source, tenant.counters.refused()),
+            Err(_) => self.failed(tenant),
         }
         result
+    }
+
+    /// A bad signature came: after good ones, many of them may mean that the secret was replaced.
+    fn knocked(&self, tenant: &Tenant) {
+        if tenant.counters.last_delivery().is_some() && tenant.vigil.knock(self.clock.elapsed()) {
+            tracing::warn!(source = %tenant.name, "20 bad signatures within a minute: was the webhook's secret replaced?");
+            tenant.vigil.hold(Reason::BadSignatures, 1);
+            self.note();
+        }
+    }
+
+    /// An authentic delivery is answered 503.
+    fn failed(&self, tenant: &Tenant) {
+        let failures = tenant.counters.refused();
+        self.metrics.set_consecutive_failures(&tenant.name, failures);
+        tenant.vigil.hold(Reason::RefusedDelivery, 1);
+        match failures {
+            FAILURES_WARN => tracing::warn!(source = %tenant.name, failures, "authentic deliveries are refused, one after the other"),
+            FAILURES_MAX => {
+                tracing::error!(
+                    source = %tenant.name, failures,
+                    "upstream may have switched the webhook off: look there; until a delivery is taken, it is asked more often"
+                );
+                tenant.wake.notify_one();
+            }
+            _ => {}
+        }
+        // A store in trouble is told by the writer once it works again.
+        if self.store.healthy().is_ok() {
+            self.note();
+        }
+    }
+
+    /// Asks the writer to write what is held; one that is too busy does so with what it has to do.
+    fn note(&self) {
+        if let Some(jobs) = self.jobs.load_full() {
+            drop(jobs.try_send(Job::Note));
+        }
     }
 
     /// Reads an authentic delivery, gives it to the writer, and waits for the commit.

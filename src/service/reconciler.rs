@@ -4,15 +4,19 @@
 //! lookup waiting.
 
 pub mod calls;
+pub mod ledgers;
 pub mod lookups;
+pub mod outlook;
 pub mod pass;
 pub mod plan;
 pub mod rows;
 pub mod run;
 pub mod search;
+pub mod silence;
 pub mod sweep;
 pub mod toll;
 pub mod totals;
+pub mod turns;
 pub mod walk;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,14 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Refusal;
-use super::job::{Edit, Job, Repair, SourceEvidence};
+use super::job::{Edit, Job};
 use super::tenant::Tenant;
 use crate::clock::Clock;
 use crate::config::Reconcile;
-use crate::directory::{Circumstances, Reason, Timestamp, gap};
+use crate::directory::{Circumstances, Timestamp};
 use crate::storage::{Endpoint, Reconciliation, RunState, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::Ledger;
@@ -48,8 +52,6 @@ const REST_AFTER: Duration = Duration::from_secs(30);
 const REST_AFTER_MAX: Duration = Duration::from_secs(900);
 /// After a sweep was given up or cancelled, how long until the next one is planned.
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
-/// This part of the listings that an hour allows is kept from sweeps.
-const KEPT_FROM_SWEEPS: u32 = 10;
 /// How long an idle reconciler waits before it looks again, by the system's clock.
 const IDLE: Duration = Duration::from_millis(250);
 /// The shortest rest, by the service's clock.
@@ -121,6 +123,8 @@ pub struct Reconciler {
     asked: mpsc::Receiver<Reconciliation>,
     bulk: Ledger,
     lookup: Ledger,
+    /// Whether it was judged if the wall clock tells the ages of earlier processes' calls.
+    ages_judged: bool,
     runs: Vec<Run>,
     attempts: HashMap<String, lookups::Attempt>,
     /// Reconciliations whose candidates for deletion are neither confirmed nor cleared.
@@ -133,6 +137,8 @@ pub struct Reconciler {
     rest_until: Duration,
     /// No sweep is planned before this, by the monotonic clock: the last one was given up or cancelled.
     sweep_after: Duration,
+    /// No pass is planned for gaps of the whole source before this, by the monotonic clock: the last one never added up.
+    pass_after: Duration,
     /// How often in a row upstream refused the token.
     refusals: u32,
     /// Silence is not shown again before this, by the monotonic clock.
@@ -149,6 +155,7 @@ impl Reconciler {
             asked,
             bulk,
             lookup,
+            ages_judged: false,
             runs: Vec::new(),
             attempts: HashMap::new(),
             staged: BTreeSet::new(),
@@ -156,6 +163,7 @@ impl Reconciler {
             passed: None,
             rest_until,
             sweep_after,
+            pass_after: Duration::ZERO,
             refusals: 0,
             silent_again,
         }
@@ -198,11 +206,13 @@ impl Reconciler {
         }
         self.plan();
         self.tell_budgets();
+        self.tell_waits().await;
         let now = self.means.clock.elapsed();
         let ready = |run: &Run| run.not_before <= now && self.may_call(run);
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(self.rest()) };
         let mut run = self.runs.swap_remove(index);
+        run.waits_no_more();
         match self.advance(&mut run).await {
             Ok(()) if run.record.state.is_left() => {
                 self.refusals = 0;
@@ -243,28 +253,6 @@ impl Reconciler {
         }
     }
 
-    /// Opens `silence` when no authentic delivery came for too long, once in that time.
-    async fn listen(&mut self) {
-        if !self.is_silent() || self.means.clock.elapsed() < self.silent_again {
-            return;
-        }
-        self.silent_again = self.means.clock.elapsed() + self.means.settings.silence_after;
-        let at = self.at();
-        let shown = vec![SourceEvidence { reason: Reason::Silence, uid: None, gap: gap::open(None, at.now, &at) }];
-        let (reply, answer) = oneshot::channel();
-        if self.send(Repair { shown, ..self.nothing(reply) }).await.is_ok() {
-            // A store in trouble is told elsewhere; silence shows itself again.
-            drop(answer.await);
-        }
-    }
-
-    /// Whether no authentic delivery came for `silence_after`, nor since the process began.
-    fn is_silent(&self) -> bool {
-        let after = self.means.settings.silence_after;
-        let last = self.means.tenant.counters.last_delivery();
-        !after.is_zero() && self.means.clock.elapsed() > after && last.is_none_or(|last| self.means.clock.now().since(last) > after)
-    }
-
     /// One call of one run, and what follows from its answer.
     async fn advance(&mut self, run: &mut Run) -> Result<(), Trouble> {
         self.begin(run).await?;
@@ -282,6 +270,12 @@ impl Reconciler {
         }
         self.pause_others().await?;
         run.record.state = RunState::Running;
+        if run.record.started_at.is_none()
+            && let Work::Pass(pass) = &mut run.work
+        {
+            // It may have waited long for its budget.
+            pass.began = self.means.tenant.time.now();
+        }
         run.record.started_at = run.record.started_at.or_else(|| Some(self.means.clock.now()));
         self.commit(run, Step::default()).await?;
         tracing::info!(
@@ -289,25 +283,6 @@ impl Reconciler {
             "reconciliation runs"
         );
         Ok(())
-    }
-
-    /// One runs at a time: whatever ran until now waits for this one.
-    async fn pause_others(&mut self) -> Result<(), Trouble> {
-        while let Some(index) = self.runs.iter().position(|run| run.record.state == RunState::Running) {
-            let mut run = self.runs.swap_remove(index);
-            run.record.state = RunState::Waiting;
-            let paused = self.commit(&mut run, Step::default()).await;
-            self.runs.push(run);
-            paused?;
-        }
-        Ok(())
-    }
-
-    /// Whether a run's next call fits into what it may take of its budget: sweeps leave some of theirs to repairs.
-    fn may_call(&self, run: &Run) -> bool {
-        let endpoint = run.endpoint();
-        let kept = if matches!(run.work, Work::Sweep(_)) { self.means.tenant.budgets.capacity(endpoint) / KEPT_FROM_SWEEPS } else { 0 };
-        self.wait(endpoint).is_zero() && (kept == 0 || self.ledger(endpoint).remaining(self.means.clock.elapsed()) > kept)
     }
 
     /// What becomes of a run whose step brought nothing.
@@ -350,6 +325,7 @@ impl Reconciler {
     /// Ends a run; the record is stored if the store takes it.
     async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
         (run.record.state, run.record.message) = (state, message);
+        run.asks_no_more();
         let closes = self.answered_by(&run);
         run.record.finished_at = Some(self.means.clock.now());
         if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {
@@ -398,9 +374,9 @@ impl Reconciler {
     fn tell_budgets(&self) {
         let now = self.means.clock.elapsed();
         for endpoint in Endpoint::ALL {
-            let remaining = self.ledger(endpoint).remaining(now);
-            self.means.tenant.budgets.set(endpoint, remaining);
-            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, remaining);
+            let left = (self.ledger(endpoint).remaining(now), self.ledger(endpoint).cap(now));
+            self.means.tenant.budgets.set(endpoint, left);
+            self.means.metrics.set_budget(&self.means.tenant.name, endpoint, left);
         }
     }
 

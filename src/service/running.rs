@@ -15,13 +15,13 @@ use super::job::{Job, SourceEvidence};
 use super::reconciler::{Means, Reconciler};
 use super::tenant::Tenant;
 use super::writer::{QUEUE_JOBS_MAX, Writer};
-use super::{ASKED_MAX, Service};
+use super::{ASKED_MAX, Service, heartbeat};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Circumstances, Reason, gap};
 use crate::storage::{Endpoint, Reconciliation, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::budget::Ledger;
+use crate::upstream::budget::{self, Ledger};
 use crate::upstream::mangoapps::client::Client;
 use crate::upstream::mangoapps::client::line::Wire;
 use crate::upstream::signature::Keys;
@@ -122,6 +122,7 @@ impl Running {
         let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
         let compactor = compactor.run(service.draining.subscribe());
         let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
+        tasks.push(tokio::spawn(heartbeat::run(Arc::clone(&service))));
         tasks.extend(reconcilers.into_iter().map(|reconciler| tokio::spawn(reconciler.run())));
         Ok(Self { service, writer, tasks })
     }
@@ -141,6 +142,7 @@ impl Running {
             // An aborted task is what was asked for.
             drop(task.await);
         }
+        self.service.beat(true).await;
         self.service.jobs.store(None);
         let ended = tokio::task::spawn_blocking(move || self.writer.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
@@ -179,12 +181,14 @@ impl Service {
         for (name, tenant) in &*self.tenants {
             let state = self.store.source(name)?;
             tenant.time.restore(state.clock_offset_millis.unwrap_or(0));
+            self.take_over(tenant, &state);
             if state.swept_at.is_none() && !state.gaps.iter().any(|gap| gap.reason == Reason::InitialLoad) {
                 let at = Circumstances { rules: tenant.rules, now: tenant.time.now(), wall: self.clock.now() };
                 let gap = SourceEvidence { reason: Reason::InitialLoad, uid: None, gap: gap::open(None, at.now, &at) };
                 self.repair(tenant, |repair| repair.shown = vec![gap]).await?;
             }
         }
+        self.beat(false).await;
         Ok(())
     }
 
@@ -204,10 +208,12 @@ impl Service {
         };
         let client = client.map_err(|error| format!("sources.{name}.base_url: {error}"))?;
         let calls = self.store.calls(name).map_err(|error| error.to_string())?;
+        let state = self.store.source(name).map_err(|error| error.to_string())?;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let certain_from = state.calls_clock.map_or(u64::MAX, |clock| clock.from_call);
         let ledger = |endpoint: Endpoint, per_hour: u32| {
-            let ages: Vec<Duration> = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| now.since(call.at)).collect();
-            Ledger::new(per_hour, elapsed, &ages)
+            let ours = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| (call.number, call.at));
+            Ledger::new(per_hour, elapsed, &budget::ages(ours, certain_from, now), !state.asked.contains(&endpoint))
         };
         let budgets = (ledger(Endpoint::Bulk, source.bulk_requests_per_hour), ledger(Endpoint::Lookup, source.lookup_requests_per_hour));
         let means = Means {

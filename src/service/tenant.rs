@@ -9,9 +9,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
+use super::vigil::{FAILURES_MAX, Vigil};
 use crate::clock::Clock;
 use crate::config;
-use crate::directory::{Outcome, Rules, Timestamp};
+use crate::directory::{Outcome, Reason, Rules, Timestamp};
 use crate::storage::{Endpoint, Reconciliation};
 use crate::upstream::signature::Keys;
 
@@ -35,6 +36,8 @@ pub struct Tenant {
     pub time: UpstreamTime,
     /// What was received and refused.
     pub counters: Counters,
+    /// What deliveries tell of it as a whole.
+    pub vigil: Vigil,
     /// Users whose details were asked for.
     pub wanted: Wanted,
     /// Where reconciliations that someone asked for are sent; `None` without an upstream.
@@ -62,6 +65,7 @@ impl Default for Tenant {
             keys: ArcSwap::default(),
             time: UpstreamTime::new(Clock::system()),
             counters: Counters::default(),
+            vigil: Vigil::default(),
             wanted: Wanted::default(),
             asked: None,
             cancelled: Mutex::default(),
@@ -90,9 +94,21 @@ impl Tenant {
             remember_changes: config.store.remember_changes,
             keys: ArcSwap::from_pointee(Keys::new(&source.webhook_secrets.live())),
             time: UpstreamTime::new(clock.clone()),
+            vigil: Vigil::new(source.reconcile.silence_after),
             asked,
             budgets: Budgets::new(source.bulk_requests_per_hour, source.lookup_requests_per_hour),
             ..Self::default()
+        }
+    }
+
+    /// Why the webhook looks broken, apart from silence, until an authentic delivery is taken.
+    #[must_use]
+    pub fn broken_by(&self) -> Option<Reason> {
+        let heard = self.counters.last_delivery();
+        match self.vigil.down_at() {
+            _ if self.counters.failures() >= FAILURES_MAX => Some(Reason::RefusedDelivery),
+            Some(down) if heard.is_none_or(|heard| heard < down) => Some(Reason::Downtime),
+            _ => None,
         }
     }
 }
@@ -154,6 +170,7 @@ impl UpstreamTime {
 pub struct Budgets {
     bulk: AtomicU32,
     lookup: AtomicU32,
+    caps: [AtomicU32; 2],
     capacities: (u32, u32),
 }
 
@@ -161,7 +178,8 @@ impl Budgets {
     /// Budgets of this many calls an hour, untouched.
     #[must_use]
     pub const fn new(bulk: u32, lookup: u32) -> Self {
-        Self { bulk: AtomicU32::new(bulk), lookup: AtomicU32::new(lookup), capacities: (bulk, lookup) }
+        let caps = [AtomicU32::new(bulk), AtomicU32::new(lookup)];
+        Self { bulk: AtomicU32::new(bulk), lookup: AtomicU32::new(lookup), caps, capacities: (bulk, lookup) }
     }
 
     /// What an hour holds.
@@ -173,15 +191,30 @@ impl Budgets {
         }
     }
 
-    /// Notes what is left.
-    pub fn set(&self, endpoint: Endpoint, remaining: u32) {
+    /// Notes what is left, and how many calls an hour are allowed at present.
+    pub fn set(&self, endpoint: Endpoint, (remaining, cap): (u32, u32)) {
         self.of(endpoint).store(remaining, Ordering::Relaxed);
+        self.cap_of(endpoint).store(cap, Ordering::Relaxed);
+    }
+
+    /// How many calls an hour are allowed at present: fewer than [`Budgets::capacity`] after upstream refused some below it.
+    #[must_use]
+    pub fn cap(&self, endpoint: Endpoint) -> u32 {
+        self.cap_of(endpoint).load(Ordering::Relaxed)
     }
 
     /// What is left.
     #[must_use]
     pub fn get(&self, endpoint: Endpoint) -> u32 {
         self.of(endpoint).load(Ordering::Relaxed)
+    }
+
+    const fn cap_of(&self, endpoint: Endpoint) -> &AtomicU32 {
+        let [bulk, lookup] = &self.caps;
+        match endpoint {
+            Endpoint::Bulk => bulk,
+            Endpoint::Lookup => lookup,
+        }
     }
 
     const fn of(&self, endpoint: Endpoint) -> &AtomicU32 {
@@ -238,6 +271,11 @@ impl Counters {
     pub fn last_delivery(&self) -> Option<Timestamp> {
         let millis = self.last_delivery.load(Ordering::Relaxed);
         (millis != i64::MIN).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// Takes over the failures in a row of an earlier process.
+    pub fn restore_failures(&self, failures: u32) {
+        self.failures.store(failures, Ordering::Relaxed);
     }
 
     /// Takes over when the last delivery of an earlier process arrived.

@@ -36,6 +36,8 @@ pub struct Writer {
     recent: Recent,
     commits: u64,
     expiring: bool,
+    /// Whether the last group was refused: then nothing is tried by itself until the store is mended or someone asks.
+    stalled: bool,
     /// Why nothing can be committed, as it was last logged.
     trouble: Option<String>,
 }
@@ -44,7 +46,7 @@ impl Writer {
     /// A writer that takes jobs from `jobs` and tells the feed's newest cursor through `watermark`.
     #[must_use]
     pub fn new(around: Surroundings, jobs: mpsc::Receiver<Job>, watermark: watch::Sender<u64>) -> Self {
-        Self { around, jobs, watermark, recent: Recent::default(), commits: 0, expiring: false, trouble: None }
+        Self { around, jobs, watermark, recent: Recent::default(), commits: 0, expiring: false, stalled: false, trouble: None }
     }
 
     /// Steps until everyone who could send a job is gone. Blocks.
@@ -76,6 +78,10 @@ impl Writer {
             }
             self.mend();
         }
+        // What was refused meanwhile is not to wait for the next delivery.
+        if !self.stalled && self.around.tenants.values().any(|tenant| tenant.vigil.holds()) {
+            return Some(Job::Note);
+        }
         self.jobs.blocking_recv()
     }
 
@@ -89,7 +95,7 @@ impl Writer {
             Err(error) => return self.tell(&error),
         };
         tracing::info!(anew, "the store commits again");
-        self.trouble = None;
+        (self.trouble, self.stalled) = (None, false);
         if anew {
             self.around.metrics.store_reopened();
         }
@@ -128,7 +134,7 @@ impl Writer {
             }
         }
         let deliveries = group.deliveries();
-        let result = result.and_then(|()| match group.batch() {
+        let result = result.and_then(|()| group.tell_held()).and_then(|()| match group.batch() {
             batch if batch.is_empty() => Ok(()),
             batch => around.store.commit(batch),
         });
@@ -137,6 +143,7 @@ impl Writer {
                 if deliveries > 0 {
                     around.metrics.committed(deliveries, began.elapsed());
                 }
+                self.stalled = false;
                 self.watermark.send_replace(around.store.watermark());
                 group.succeed();
                 self.tidy();
@@ -150,7 +157,7 @@ impl Writer {
 
     /// After a commit that failed, what was known of records is not to be believed any more.
     fn refused(&mut self, error: &Error) {
-        self.recent = Recent::default();
+        (self.recent, self.stalled) = (Recent::default(), true);
         match self.around.store.healthy() {
             Ok(()) => tracing::error!(%error, "nothing was committed; whoever waited is answered 503"),
             Err(error) => self.tell(&error),
@@ -179,6 +186,6 @@ impl Writer {
 fn body_bytes(job: &Job) -> usize {
     match job {
         Job::Deliver(deliver) => deliver.body.len(),
-        Job::Repair(_) => 0,
+        Job::Repair(_) | Job::Note => 0,
     }
 }

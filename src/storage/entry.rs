@@ -1,10 +1,12 @@
 //! What is stored: users, deliveries, changes, closed gaps, calls, reconciliations, and a state for each source.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Pulse;
 use crate::directory::{Change, ClosedGap, Gap, Known, Outcome, Reason, Timestamp};
 
 /// One atomic step: everything in it becomes durable together, or nothing does.
@@ -212,8 +214,14 @@ pub struct Progress {
     pub calls: u64,
     /// Rows read, of listings and of lookups.
     pub rows: u64,
-    /// Rows to be read, where known.
+    /// Rows to be read in all, where known.
     pub expected: Option<u64>,
+    /// Calls that it still needs, where known.
+    #[serde(default)]
+    pub calls_left: Option<u64>,
+    /// When the budget lets the last of them be made, where known, by the service's clock and as upstream writes times.
+    #[serde(default)]
+    pub estimated_end: Option<String>,
     /// Users that changed.
     pub changed: u64,
     /// Gaps that it closed.
@@ -331,12 +339,30 @@ pub struct SourceState {
     /// Whether upstream honours what passes ask for; `None` until one was made.
     #[serde(default)]
     pub passes_usable: Option<bool>,
+    /// How the clock that logs the newest calls differs from upstream's; `None` until an answer carried a `Date`.
+    #[serde(default)]
+    pub calls_clock: Option<CallsClock>,
+    /// Budgets whose newest call was made to ask upstream for the time.
+    #[serde(default)]
+    pub asked: BTreeSet<Endpoint>,
     /// Authentic deliveries answered 503 in a row, as far as the store could be told.
     #[serde(default)]
     pub failures: u32,
     /// Reconciliations that found candidates for deletion within the last hour; those that someone approved are not among them.
     #[serde(default)]
     pub toll: Vec<Toll>,
+    /// What the next process has to know of this one.
+    #[serde(default)]
+    pub pulse: Pulse,
+}
+
+/// What is known of the wall clock by which calls are logged: it may be set at any time, also between two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallsClock {
+    /// Upstream's clock less that one, in milliseconds.
+    pub offset_millis: i64,
+    /// The place of the first call that was logged by it; earlier ones were by another.
+    pub from_call: u64,
 }
 
 /// How many candidates for deletion one reconciliation found.

@@ -1,5 +1,7 @@
 //! The metrics of the service (contract, section 4): closed label sets, every counter there from the start.
 
+mod snapshot;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,10 +13,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::exposition::prometheus_text;
 use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
-use crate::storage::{Counts, Endpoint, Mode, RunState};
+use crate::storage::{Endpoint, Mode, RunState};
+
+pub use snapshot::{Snapshot, SourceSnapshot};
 
 /// Why a delivery is refused, as `rollcall_deliveries_rejected_total` tells it.
 const REFUSALS: [&str; 6] =
@@ -56,36 +59,6 @@ impl Backup {
     }
 }
 
-/// What only the moment of a scrape can tell.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// The service's clock.
-    pub now: Timestamp,
-    /// Bytes of the store on disk.
-    pub store_bytes: u64,
-    /// Bytes free for it; `None` where nobody tells.
-    pub store_free_bytes: Option<u64>,
-    /// One for each source.
-    pub sources: Vec<SourceSnapshot>,
-}
-
-/// The same, of one source.
-#[derive(Clone, Debug, Default)]
-pub struct SourceSnapshot {
-    /// The source's name.
-    pub source: String,
-    /// Users and open gaps.
-    pub counts: Counts,
-    /// When the last authentic delivery came.
-    pub last_delivery: Option<Timestamp>,
-    /// Authentic deliveries answered 503 in a row.
-    pub consecutive_failures: u32,
-    /// Listings that the budget still holds.
-    pub bulk_remaining: u32,
-    /// Lookups that the budget still holds.
-    pub lookup_remaining: u32,
-}
-
 /// The metrics of the service. Cheap to update from any thread; what is told of an unknown source counts nowhere, so that
 /// nobody outside can add label values.
 #[derive(Debug)]
@@ -102,8 +75,10 @@ pub struct Metrics {
     reconciliations: Total<ByResult>,
     upstream_requests: Total<ByStatus>,
     gaps_open: Family<BySource, Gauge>,
+    pending: Family<ByState, Gauge>,
     oldest_gap: Family<BySource, Seconds>,
     budget: Family<ByEndpoint, Gauge>,
+    cap: Family<ByEndpoint, Gauge>,
     users: Family<ByState, Gauge>,
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
@@ -133,8 +108,10 @@ impl Metrics {
             reconciliations: Family::default(),
             upstream_requests: Family::default(),
             gaps_open: Family::default(),
+            pending: Family::default(),
             oldest_gap: Family::default(),
             budget: Family::default(),
+            cap: Family::default(),
             users: Family::default(),
             failures: Family::default(),
             last_delivery: Family::default(),
@@ -186,11 +163,17 @@ impl Metrics {
     fn register_repairs(&mut self) {
         let registry = &mut self.registry;
         registry.register("rollcall_gaps_detected", "Times that a gap was shown, by reason", self.gaps_detected.clone());
+        registry.register(
+            "rollcall_deletions_pending",
+            "Users whom polling found missing and who are not deleted yet",
+            self.pending.clone(),
+        );
         registry.register("rollcall_gaps_open", "Gaps that no read has closed yet", self.gaps_open.clone());
         registry.register("rollcall_oldest_gap_seconds", "Age of the oldest open gap, 0 without any", self.oldest_gap.clone());
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
         registry.register("rollcall_upstream_requests", "Requests to upstream, by endpoint and status", self.upstream_requests.clone());
         registry.register("rollcall_upstream_budget_remaining", "Requests that the hourly budget still holds", self.budget.clone());
+        registry.register("rollcall_upstream_budget_cap", "Requests that an hour may hold at present", self.cap.clone());
     }
 
     fn register_state(&mut self) {
@@ -300,10 +283,10 @@ impl Metrics {
         self.content_bytes.set(signed(bytes));
     }
 
-    /// A gap was shown.
-    pub fn gap_detected(&self, source: &str, reason: Reason) {
+    /// A gap was shown so many times.
+    pub fn gap_detected(&self, source: &str, reason: Reason, times: u64) {
         let Some(source) = self.known(source) else { return };
-        self.gaps_detected.get_or_create(&ByReason { source, reason: reason.name() }).inc();
+        self.gaps_detected.get_or_create(&ByReason { source, reason: reason.name() }).inc_by(times);
     }
 
     /// A change was made, by a delivery or by a reconciliation.
@@ -326,48 +309,18 @@ impl Metrics {
         self.upstream_requests.get_or_create(&ByStatus { source, endpoint: endpoint.name(), status: Status(status) }).inc();
     }
 
-    /// How many calls the budget still holds now.
-    pub fn set_budget(&self, source: &str, endpoint: Endpoint, remaining: u32) {
+    /// How many calls the budget still holds now, and how many an hour may hold at present.
+    pub fn set_budget(&self, source: &str, endpoint: Endpoint, (remaining, cap): (u32, u32)) {
         let Some(source) = self.known(source) else { return };
-        self.budget.get_or_create(&ByEndpoint { source, endpoint: endpoint.name() }).set(remaining.into());
+        let labels = ByEndpoint { source, endpoint: endpoint.name() };
+        self.budget.get_or_create(&labels).set(remaining.into());
+        self.cap.get_or_create(&labels).set(cap.into());
     }
 
     /// How many authentic deliveries were answered 503 in a row.
     pub fn set_consecutive_failures(&self, source: &str, failures: u32) {
         let Some(source) = self.known(source) else { return };
         self.failures.get_or_create(&BySource { source }).set(failures.into());
-    }
-
-    /// All metrics in the Prometheus text format 0.0.4, the gauges as `snapshot` tells them.
-    #[must_use]
-    pub fn render(&self, snapshot: &Snapshot) -> String {
-        self.store_bytes.set(signed(snapshot.store_bytes));
-        self.store_free_bytes.set(snapshot.store_free_bytes.map_or(0, signed));
-        for told in &snapshot.sources {
-            self.tell(told, snapshot.now);
-        }
-        let mut text = String::new();
-        // Writing to a String cannot fail, and an empty answer would show in the scraper at once.
-        if prometheus_client::encoding::text::encode_registry(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        prometheus_text(&text)
-    }
-
-    fn tell(&self, told: &SourceSnapshot, now: Timestamp) {
-        let SourceSnapshot { source, counts, last_delivery, consecutive_failures, bulk_remaining, lookup_remaining } = told;
-        let Some(name) = self.known(source) else { return };
-        let of_source = BySource { source: name.clone() };
-        self.gaps_open.get_or_create(&of_source).set(signed(counts.gaps_open));
-        self.oldest_gap.get_or_create(&of_source).set(counts.oldest_gap.map_or(0.0, |since| now.since(since).as_secs_f64()));
-        let epoch = Timestamp::from_millis(0);
-        self.last_delivery.get_or_create(&of_source).set(last_delivery.map_or(0.0, |at| at.since(epoch).as_secs_f64()));
-        for (state, users) in [("active", counts.active), ("inactive", counts.inactive), ("deleted", counts.deleted)] {
-            self.users.get_or_create(&ByState { source: name.clone(), state }).set(signed(users));
-        }
-        self.set_consecutive_failures(source, *consecutive_failures);
-        self.set_budget(source, Endpoint::Bulk, *bulk_remaining);
-        self.set_budget(source, Endpoint::Lookup, *lookup_remaining);
     }
 
     fn known(&self, source: &str) -> Option<Arc<str>> {

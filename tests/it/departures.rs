@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::answers::read_bytes;
 use crate::house::{House, Plan};
 use crate::joined::{ADA, BEN, BRISK, COVERED_AFTER, EVE};
 
@@ -127,6 +128,8 @@ fn too_many_deletions_wait_for_someones_word_over_a_restart() {
     assert!(gone.iter().all(|uid| house.lives(uid)), "someone was deleted without a word");
     assert_eq!(house.reconciliation(&pass["id"])["state"], "awaiting_approval");
     assert_eq!(house.count(""), 30);
+    let metrics = String::from_utf8(read_bytes(&format!("http://{}/metrics", house.ops()))).unwrap();
+    assert!(metrics.contains(r#"rollcall_deletions_pending{source="main",state="awaiting_approval"} 12"#), "{metrics}");
     let approved = house.ask(&format!("/api/v1/reconciliations/{}/approve", pass["id"]), &json!({}));
     assert_eq!((approved.status, &approved.body["state"]), (200, &json!("confirming")), "{}", approved.body);
     house.comes_to(&pass, "done");

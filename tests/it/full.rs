@@ -138,7 +138,7 @@ fn a_full_disk_refuses_deliveries_and_nothing_else_and_room_is_all_it_takes() {
 }
 
 /// Limits how long a process's files may grow: without any privilege, its writes fail as they do on a full disk.
-fn limit_files(program: &Program, bytes: Option<u64>) {
+pub(crate) fn limit_files(program: &Program, bytes: Option<u64>) {
     let process = Pid::from_raw(program.id().try_into().unwrap());
     prlimit(process, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }

@@ -156,9 +156,15 @@ impl House {
 
     /// Ends the service in good order and starts it anew on the same store.
     pub(crate) fn restart(&mut self) {
+        self.restart_after(Duration::ZERO);
+    }
+
+    /// The same; a manual clock moves on by so much in between.
+    pub(crate) fn restart_after(&mut self, away: Duration) {
         if let Some(rooms) = self.rooms.take() {
             RUNTIME.block_on(rooms.close());
         }
+        self.clock.advance(away);
         self.start();
     }
 

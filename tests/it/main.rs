@@ -10,7 +10,9 @@
 
 mod answers;
 mod backup;
+mod budgets;
 mod clients;
+mod commands;
 mod compaction;
 mod configuration;
 mod deliveries;
@@ -30,6 +32,7 @@ mod program;
 mod repair;
 mod signatures;
 mod simulator;
+mod sources;
 mod start;
 mod syncs;
 mod tidy;

@@ -235,7 +235,7 @@ fn live_on(house: &House, hours: u32) {
 #[test]
 fn no_hour_ever_holds_more_calls_than_the_budgets() {
     let plan = House::joined_by(40, Clock::manual(Clock::system().now()));
-    let plan = plan.set("sources.main.bulk_requests_per_hour", 5).set("sources.main.lookup_requests_per_hour", 7);
+    let plan = plan.set("sources.main.bulk_requests_per_hour", 12).set("sources.main.lookup_requests_per_hour", 14);
     let plan = plan.set("sources.main.reconcile.incremental_every", "\"2m\"").set("sources.main.reconcile.details", "\"background\"");
     let mut house = plan.open().swept();
     for _ in 0..2 {
@@ -245,14 +245,16 @@ fn no_hour_ever_holds_more_calls_than_the_budgets() {
     }
     live_on(&house, 2);
     let (bulk, lookups) = (house.api().bulk_traffic(), house.api().lookup_traffic());
-    assert!(bulk.worst_hour == 5 && bulk.refused == 0, "{bulk:?}");
-    assert!(lookups.worst_hour <= 7 && lookups.refused == 0, "{lookups:?}");
-    assert!(bulk.requests >= 12 && lookups.requests >= 4, "the budgets were hardly used: {bulk:?} {lookups:?}");
+    // One call is kept for the first one after a restart.
+    assert!((11..=12).contains(&bulk.worst_hour) && bulk.refused == 0, "{bulk:?}");
+    assert!(lookups.worst_hour <= 14 && lookups.refused == 0, "{lookups:?}");
+    assert!(bulk.requests >= 36 && lookups.requests >= 8, "the budgets were hardly used: {bulk:?} {lookups:?}");
 }
 
 #[test]
 fn a_restart_forgets_nothing() {
-    let mut house = House::joined(8, BRISK).open().swept();
+    // It takes no time, however busy the machine is: longer than a minute would be a downtime.
+    let mut house = House::joined_by(8, Clock::manual(Clock::system().now())).open().swept();
     let told = house.retitled(ADA);
     house.hear(&told);
     let (changes, gaps, user) = (house.changes(), house.gaps("closed"), house.user(ADA));

@@ -8,7 +8,7 @@ use super::run::Run;
 use super::{EVIDENCE_MAX, Reconciler, Trouble};
 use crate::directory::{Evidence, Reason, Timestamp, change, decide};
 use crate::service::Refusal;
-use crate::service::job::{Edit, Job, Repair, Repaired, SourceEvidence};
+use crate::service::job::{Close, Edit, Job, Repair, Repaired, SourceEvidence};
 use crate::storage::{Endpoint, RunState};
 use crate::upstream::mangoapps::client::{Answer, Failure};
 
@@ -24,6 +24,16 @@ pub struct Sent {
     pub call: u64,
 }
 
+impl Sent {
+    /// The same call, once its answer was there at `ended` and told `date`, both in upstream's time. A `Date` is set when the answer is, so the
+    /// request began at least as long before it as all of it took; what was assumed stays where that is earlier, since a read must not seem
+    /// to cover what it may not have seen.
+    #[must_use]
+    pub fn dated(self, ended: Timestamp, date: Timestamp) -> Self {
+        Self { began: self.began.min(date - ended.since(self.began)), ..self }
+    }
+}
+
 /// What one step of a run commits.
 #[derive(Default)]
 pub struct Step {
@@ -32,7 +42,7 @@ pub struct Step {
     /// Gaps of the whole source that it shows.
     pub shown: Vec<SourceEvidence>,
     /// Gaps of the whole source that it closes.
-    pub closes: Vec<Reason>,
+    pub closes: Vec<Close>,
     /// What changes in the source's state.
     pub edit: Option<Edit>,
 }
@@ -51,23 +61,26 @@ pub(super) fn both(one: Option<Edit>, other: Option<Edit>) -> Option<Edit> {
 impl Reconciler {
     /// Logs a call durably before it is sent, and notes it in the budget.
     pub(super) async fn reserve(&mut self, endpoint: Endpoint) -> Result<Sent, Trouble> {
+        let asks = self.ledger(endpoint).asks(self.means.clock.elapsed());
+        let edit = both(self.clock_edit()?, self.asked_edit(endpoint, asks)?);
         let (reply, answer) = oneshot::channel();
-        self.send(Repair { call: Some(endpoint), ..self.nothing(reply) }).await?;
+        self.send(Repair { call: Some(endpoint), edit, ..self.nothing(reply) }).await?;
         let call = answer.await.map_err(|_| Trouble::Refused)??.call;
         let now = self.means.clock.elapsed();
         self.ledger_mut(endpoint).note(now);
         Ok(Sent { began: self.means.tenant.time.now(), call })
     }
 
-    /// What an answer tells apart from its content: the status, upstream's time, the limit.
-    pub(super) fn observe<T>(&mut self, endpoint: Endpoint, answer: Answer<T>) -> Result<T, Trouble> {
+    /// What an answer tells apart from its content: the status, upstream's time and with it when the call began, the limit.
+    pub(super) fn observe<T>(&mut self, endpoint: Endpoint, sent: &mut Sent, answer: Answer<T>) -> Result<T, Trouble> {
         self.means.metrics.upstream_answered(&self.means.tenant.name, endpoint, answer.status);
         if let Some(date) = answer.date {
-            self.means.tenant.time.learn(date);
+            *sent = sent.dated(self.means.tenant.time.now(), date);
+            let offset = self.means.tenant.time.learn(date);
+            self.judge_ages(offset);
         }
         if let Err(Failure::Limited { retry_after }) = &answer.result {
-            let now = self.means.clock.elapsed();
-            self.ledger_mut(endpoint).refused(now, *retry_after);
+            self.refused(endpoint, *retry_after);
         }
         answer.result.map_err(Trouble::Upstream)
     }
@@ -84,6 +97,7 @@ impl Reconciler {
         } else {
             (evidence, edit)
         };
+        let edit = both(edit, self.clock_edit()?);
         let (reply, answer) = oneshot::channel();
         let record = Some(run.record.clone());
         self.send(Repair { run: record, evidence, shown, closes, edit, ..self.nothing(reply) }).await?;
@@ -137,6 +151,23 @@ impl Reconciler {
     fn note(&self, run: &mut Run, difference: serde_json::Value) {
         if run.record.differences.len() < DIFFERENCES_MAX {
             run.record.differences.push(difference);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_call_began_no_later_than_its_answers_date_lets_it() {
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let sent = Sent { began: at(100), call: 7 };
+        let ended = at(100) + Duration::from_secs(4);
+        for (date, began) in [(at(104), at(100)), (at(102), at(98)), (at(90), at(86)), (at(5000), at(100))] {
+            assert_eq!(sent.dated(ended, date), Sent { began, call: 7 });
         }
     }
 }

@@ -54,11 +54,11 @@ impl Reconciler {
         // Before someone's absence may count, someone else has to be found.
         let witness = if self.is_suspected(&uid)? { self.witness_needed() } else { None };
         let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
-        let sent = self.reserve(Endpoint::Lookup).await?;
+        let mut sent = self.reserve(Endpoint::Lookup).await?;
         let answer = self.means.client.lookup(&uid).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let found = match self.observe(Endpoint::Lookup, answer) {
+        let found = match self.observe(Endpoint::Lookup, &mut sent, answer) {
             Err(Trouble::Upstream(failure)) => return Err(self.set_aside(run, &uid, failure)),
             found => found?,
         };

@@ -8,7 +8,12 @@ use super::totals::{Total, all_query};
 use super::walk::{Progress, Walk};
 use super::{Reconciler, Step, Trouble, rows};
 use crate::directory::{Evidence, Missing, Reason, Sign, Timestamp, User, absence, merge};
-use crate::storage::{Endpoint, RunState, SourceGap};
+use crate::service::job::{Close, READ_AGAIN_AFTER};
+use crate::storage::{Endpoint, RunState};
+
+/// Why something may have been missed of the whole source: a pass or a sweep that begins later would find it.
+pub(super) const ANSWERED: [Reason; 6] =
+    [Reason::LateDelivery, Reason::RefusedDelivery, Reason::BadSignatures, Reason::Silence, Reason::Downtime, Reason::Undecodable];
 
 impl Reconciler {
     /// A pass from the cursor on; `None` before the first sweep, which sets it.
@@ -27,11 +32,13 @@ impl Reconciler {
             (_, true) => Walk::new(walk.from(), false).count_query(),
             _ => walk.query(),
         };
-        let sent = self.reserve(Endpoint::Bulk).await?;
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
+        // A `Date` may tell that it began earlier than our clock says.
+        pass.began = pass.began.min(sent.began);
         if pass.total == Total::Asked {
             pass.total = Total::Told(page.total);
             return self.conclude(run).await;
@@ -148,7 +155,10 @@ impl Reconciler {
             None
         };
         run.record.finished_at = run.record.state.is_over().then_some(wall);
-        let closes = if complete { self.answered_by(run) } else { Vec::new() };
+        if !complete {
+            self.pass_after = self.means.clock.elapsed() + READ_AGAIN_AFTER;
+        }
+        let closes = self.answered_by(run);
         self.commit(run, Step { closes, shown, edit: both(Some(edit), judged), ..Step::default() }).await?;
         if complete && !run.record.dry_run {
             self.passed = Some(began);
@@ -192,26 +202,23 @@ impl Reconciler {
         Ok(claimed.into_iter().filter(|uid| !seen.contains(uid)).map(|uid| (uid, Evidence::Unconfirmed(began))).collect())
     }
 
-    /// Gaps of the whole source that the end of a run answers.
-    pub(super) fn answered_by(&self, run: &Run) -> Vec<Reason> {
-        if run.record.dry_run || !run.record.state.is_left() {
+    /// Gaps of the whole source that the end of a run answers; the writer judges whether it began late enough.
+    pub(super) fn answered_by(&self, run: &Run) -> Vec<Close> {
+        let Run { record, work, .. } = run;
+        if record.dry_run || !record.state.is_left() {
             return Vec::new();
         }
-        let other = |other: &&Run| other.record.id != run.record.id && other.was_asked();
         let mut closes = Vec::new();
-        if run.was_asked() && !self.runs.iter().any(|run| other(&run)) {
-            closes.push(Reason::Operator);
+        if run.was_asked() {
+            closes.push(Close { reason: Reason::Operator, uid: record.uid.clone(), began: None });
         }
-        let began = match &run.work {
+        let began = match work {
             Work::Pass(pass) => pass.began,
             Work::Sweep(sweep) => sweep.state.began,
             Work::Lookups(_) | Work::Searches(_) => return closes,
         };
-        if run.record.state.has_read() {
-            let held = self.means.store.source(&self.means.tenant.name).map(|state| state.gaps).unwrap_or_default();
-            let covered = |gap: &&SourceGap| began > gap.gap.happened + self.means.settings.tolerance;
-            let answered = |gap: &&SourceGap| matches!(gap.reason, Reason::Silence | Reason::Undecodable);
-            closes.extend(held.iter().filter(answered).filter(covered).map(|gap| gap.reason));
+        if record.state.has_read() {
+            closes.extend(ANSWERED.map(|reason| Close { reason, uid: None, began: Some(began) }));
         }
         closes
     }

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Reconciler;
+use super::pass::ANSWERED;
 use super::run::{self, Run, SweepWork, Urgency, Work};
 use crate::directory::{Need, Reason, Timestamp};
-use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState, SourceState};
+use crate::service::job::READ_AGAIN_AFTER;
+use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState, SourceGap, SourceState};
 
 /// From this many users on a page of a listing costs less than their lookups.
 const PASS_FROM_USERS: usize = 4;
@@ -132,16 +134,20 @@ impl Reconciler {
         })
     }
 
-    /// Gaps of the whole source that a pass closes, if it begins after them.
+    /// Gaps of the whole source: one pass for all that are due.
     fn plan_source_repairs(&mut self) {
+        if self.means.clock.elapsed() < self.pass_after || self.runs.iter().any(|run| matches!(run.work, Work::Pass(_))) {
+            return;
+        }
         let Ok(state) = self.means.store.source(&self.means.tenant.name) else { return };
         let now = self.means.tenant.time.now();
-        let due = state.gaps.iter().any(|gap| gap.reason == Reason::Undecodable && gap.gap.due <= now);
-        if due
-            && !self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)))
+        let due = answered_by_passes(&state).filter(|gap| gap.gap.due <= now);
+        let mut reasons: Vec<&'static str> = due.map(|gap| gap.reason.name()).collect();
+        reasons.sort_unstable();
+        if !reasons.is_empty()
             && let Some(pass) = self.new_pass()
         {
-            self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Repair, vec![Reason::Undecodable.name()]));
+            self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Repair, reasons));
         }
     }
 
@@ -194,13 +200,21 @@ impl Reconciler {
         if state.cursor.is_none() || self.runs.iter().any(|run| matches!(run.work, Work::Pass(_) | Work::Sweep(_))) {
             return;
         }
+        let soon = self.means.tenant.time.now() + READ_AGAIN_AFTER;
+        if answered_by_passes(&state).any(|gap| gap.gap.due <= soon) {
+            // Its own pass, late enough to close it, comes as soon.
+            return;
+        }
         let settings = &self.means.settings;
-        let silent = self.is_silent();
-        let every = if silent && !settings.degraded_every.is_zero() { settings.degraded_every } else { settings.incremental_every };
+        let broken = self.means.tenant.broken_by().or(self.is_silent().then_some(Reason::Silence));
+        let every = match broken {
+            Some(_) if !settings.degraded_every.is_zero() => settings.degraded_every,
+            _ => settings.incremental_every,
+        };
         if is_over(state.passed_at.unwrap_or_default(), every, self.means.clock.now())
             && let Some(pass) = self.new_pass()
         {
-            let reason = if silent { Reason::Silence.name() } else { "schedule" };
+            let reason = broken.map_or("schedule", Reason::name);
             self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Scheduled, vec![reason]));
         }
     }
@@ -245,6 +259,11 @@ impl Reconciler {
 /// Whether a gap of the whole source is open.
 fn is_open(state: &SourceState, reason: Reason) -> bool {
     state.gaps.iter().any(|gap| gap.reason == reason)
+}
+
+/// Open gaps of the whole source that a pass closes.
+fn answered_by_passes(state: &SourceState) -> impl Iterator<Item = &SourceGap> {
+    state.gaps.iter().filter(|gap| gap.uid.is_none() && ANSWERED.contains(&gap.reason))
 }
 
 /// Whether a schedule's time has come; each time a little earlier or later, so that many services do not ask at once.

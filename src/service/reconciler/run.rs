@@ -103,13 +103,15 @@ pub struct Run {
     pub failures: u32,
     /// Not before this, by the service's monotonic clock.
     pub not_before: Duration,
+    /// Until when it was said to wait for its budget, by the same clock.
+    pub waits_until: Option<Duration>,
 }
 
 impl Run {
     /// A run for a record that is about to start.
     #[must_use]
     pub const fn new(record: Reconciliation, work: Work, urgency: Urgency) -> Self {
-        Self { record, work, urgency, failures: 0, not_before: Duration::ZERO }
+        Self { record, work, urgency, failures: 0, not_before: Duration::ZERO, waits_until: None }
     }
 
     /// Which budget its next call counts against.

@@ -17,14 +17,14 @@ impl Reconciler {
         let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
         let record = self.means.store.record(&self.means.tenant.name, &uid)?;
         let email = record.as_ref().and_then(merge::view).and_then(|user| user.text("email").map(str::to_owned));
-        let sent = self.reserve(Endpoint::Bulk).await?;
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let search = Some(email.unwrap_or_else(|| uid.clone()));
         let query =
             PageQuery { page: 1, per_page: PAGE_ROWS_MAX, sort_by: "created_at", updated_after: None, include_deleted: false, search };
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
         run.record.progress.rows += page.rows.len() as u64;
         let (complete, is_found) = (page.pages <= 1, page.rows.iter().any(|(found, _)| *found == uid));
         self.witnessed(is_found, is_witness);

@@ -8,6 +8,7 @@ use super::run::{Run, SweepWork, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Sent, Step, Trouble, pass, rows};
 use crate::directory::{Evidence, Missing, Reason, Sign, Swept, absence};
+use crate::service::job::Close;
 use crate::storage::{Absent, Endpoint, Reconciliation, RunState, Sweep};
 use crate::upstream::mangoapps::client::{Failure, PageQuery, UserPage};
 
@@ -26,21 +27,21 @@ impl Reconciler {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let query = if work.counting { count_query() } else { page_query(&work.state) };
         let counting = work.counting;
-        let sent = self.reserve(Endpoint::Bulk).await?;
-        self.mark_beginning(run, sent);
+        let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
         run.record.progress.calls += 1;
         run.record.message = None;
-        let page = self.observe(Endpoint::Bulk, answer)?;
+        let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let held_some = work.state.total.max(work.state.live).is_some_and(|total| total > 0);
         if page.total == 0 && held_some {
             return Err(Trouble::Upstream(Failure::Unusable("it says that there are no users, and there were some a moment ago")));
         }
+        self.mark_beginning(run, sent);
         if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await }
     }
 
-    /// A listing begins with its first request; the sweep with that of the live one.
+    /// A listing begins with its first request that was answered; the sweep with that of the live one.
     fn mark_beginning(&self, run: &mut Run, sent: Sent) {
         let Work::Sweep(work) = &mut run.work else { return };
         if work.counting || work.state.listing_call != 0 {
@@ -67,7 +68,6 @@ impl Reconciler {
         let shrank = state.total.is_some_and(|total| page.total < total);
         state.total = Some(state.total.map_or(page.total, |total| total.min(page.total)));
         run.record.progress.rows += page.rows.len() as u64;
-        run.record.progress.expected = state.total;
         let ended = page.rows.is_empty() || state.page >= page.pages;
         let counts = state.seen >= page.total;
         if shrank && state.page > 1 {
@@ -98,6 +98,7 @@ impl Reconciler {
 
     /// Commits a page together with where the sweep is.
     async fn tell(&mut self, run: &mut Run, page: UserPage, (sent, initial): (Sent, bool)) -> Result<(), Trouble> {
+        self.foresee(run, page.pages);
         let Work::Sweep(work) = &run.work else { return Ok(()) };
         let Sweep { with_deleted, listing_call: listing, .. } = work.state;
         let sign = if with_deleted { Sign::Silent } else { Sign::Alive };
@@ -133,6 +134,7 @@ impl Reconciler {
         work.state = Sweep { with_deleted: true, listing_call, page: 1, round: 1, total: None, seen: 0, ..work.state.clone() };
         let mut state = work.state.clone();
         state.reconciliation = run.record.id;
+        self.foresee(run, page.total.div_ceil(PAGE_ROWS_MAX));
         let edit: super::Edit = Box::new(move |source| source.sweep = Some(state));
         self.commit(run, Step { edit: Some(edit), ..Step::default() }).await.map(drop)
     }
@@ -146,6 +148,7 @@ impl Reconciler {
             self.spare_strangers(&mut evidence)?;
         }
         let gone = evidence.iter().find(|(_, evidence)| pass::is_gone(evidence)).map(|(uid, _)| uid.clone());
+        run.asks_no_more();
         self.commit_all(run, evidence).await?;
         let (wall, cursor) = (self.means.clock.now(), (began - self.behind()).floor_to_second());
         let offset = self.means.tenant.time.offset_millis();
@@ -160,7 +163,7 @@ impl Reconciler {
         run.record.finished_at = run.record.state.is_over().then_some(wall);
         let mut closes = self.answered_by(run);
         if !run.record.dry_run {
-            closes.extend([Reason::InitialLoad, Reason::CountMismatch]);
+            closes.extend([Reason::InitialLoad, Reason::CountMismatch].map(|reason| Close { reason, uid: None, began: None }));
         }
         self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
         Ok(())
@@ -188,6 +191,7 @@ impl Reconciler {
     /// The count never added up: what was read stays, nothing is concluded, the next schedule tries again.
     async fn give_up(&mut self, run: &mut Run) -> Result<(), Trouble> {
         run.record.state = RunState::Failed;
+        run.asks_no_more();
         run.record.message =
             Some("upstream's pages never added up to its own count; nothing is concluded about who was not seen".to_owned());
         run.record.finished_at = Some(self.means.clock.now());

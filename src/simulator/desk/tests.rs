@@ -196,7 +196,7 @@ fn a_refusal_tells_the_wait_only_now_and_then() {
 
 #[test]
 fn faults_come_as_often_as_asked_and_the_same_for_one_seed() {
-    let faults = Faults { error: 0.3, limited: 0.1, cut: 0.2, slow: 0.5, slow_by: Duration::from_secs(9) };
+    let faults = Faults { error: 0.3, limited: 0.1, cut: 0.2, slow: 0.5, slow_by: Duration::from_secs(9), ..Faults::default() };
     let run = || {
         let mut reception = Reception::open(30, |rules| rules.faults = faults);
         let empty = HashMap::new();

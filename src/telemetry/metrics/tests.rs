@@ -1,6 +1,7 @@
 //! What a scraper reads.
 
 use super::*;
+use crate::storage::Counts;
 
 fn told() -> (Metrics, Snapshot) {
     let metrics = Metrics::new(&["main", "other"]);
