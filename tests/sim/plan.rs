@@ -60,7 +60,7 @@ fn span(rng: &mut SmallRng, most: f64) -> Duration {
 }
 
 fn skew(rng: &mut SmallRng) -> i64 {
-    *[0, 0, 0, 2000, -3000, 60_000, 60_000, 3_600_000, 3_600_000].get(rng.random_range(0..9)).unwrap()
+    *[0, 0, 0, 2000, -3000, 60_000, -60_000, 3_600_000, -3_600_000].get(rng.random_range(0..9)).unwrap()
 }
 
 impl Plan {
@@ -102,9 +102,6 @@ impl Plan {
         };
         if plan.narrowed {
             plan.trouble += Duration::from_secs(4 * 3600);
-        }
-        if plan.kills > 0 {
-            plan.steps = 0;
         }
         (plan.rules.bulk_per_hour, plan.rules.lookups_per_hour) = (100, 300);
         plan

@@ -10,7 +10,7 @@ use super::{Reconciler, Sent, Step, Trouble, pass, rows};
 use crate::directory::{Evidence, Missing, Reason, Sign, Swept, absence};
 use crate::service::job::Close;
 use crate::storage::{Absent, Endpoint, Reconciliation, RunState, Sweep};
-use crate::upstream::mangoapps::client::{PageQuery, UserPage};
+use crate::upstream::mangoapps::client::{Failure, PageQuery, UserPage};
 
 /// How often a listing is read from the first page on until its count adds up; the last time sorted by name.
 const ROUNDS_MAX: u32 = 3;
@@ -32,6 +32,11 @@ impl Reconciler {
         run.record.progress.calls += 1;
         run.record.message = None;
         let page = self.observe(Endpoint::Bulk, &mut sent, answer)?;
+        let Work::Sweep(work) = &run.work else { return Ok(()) };
+        let held_some = work.state.total.max(work.state.live).is_some_and(|total| total > 0);
+        if page.total == 0 && held_some {
+            return Err(Trouble::Upstream(Failure::Unusable("it says that there are no users, and there were some a moment ago")));
+        }
         self.mark_beginning(run, sent);
         if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await }
     }

@@ -18,6 +18,9 @@ const WALK_ROWS_MAX: usize = 5000;
 /// By what a window is read, until its count adds up: first by keyset, then page by page.
 const ORDERS: [&str; 3] = ["updated_at", "created_at", "name"];
 
+/// How late a row may become visible that moved before.
+const VISIBLE_AFTER: Duration = Duration::from_secs(15);
+
 /// One row and the request that brought it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -40,6 +43,8 @@ pub struct Walk {
     rows: BTreeMap<String, Row>,
     newest: Option<Timestamp>,
     began: Option<Sent>,
+    /// Whether any page was asked for by its number.
+    by_number: bool,
 }
 
 /// How a walk stands after a page.
@@ -61,7 +66,18 @@ impl Walk {
     /// A walk over all rows with an `updated_at` from `from` on.
     #[must_use]
     pub const fn new(from: Timestamp, include_deleted: bool) -> Self {
-        Self { from, include_deleted, cursor: from, page: 1, expected: None, walk: 0, rows: BTreeMap::new(), newest: None, began: None }
+        Self {
+            from,
+            include_deleted,
+            cursor: from,
+            page: 1,
+            expected: None,
+            walk: 0,
+            rows: BTreeMap::new(),
+            newest: None,
+            began: None,
+            by_number: false,
+        }
     }
 
     /// Where the window begins.
@@ -129,6 +145,7 @@ impl Walk {
             (self.cursor, self.page) = (newest, 1);
         } else {
             self.page += 1;
+            self.by_number = true;
         }
         if self.rows.len() >= WALK_ROWS_MAX && self.page == 1 { Progress::Enough } else { Progress::More }
     }
@@ -143,7 +160,9 @@ impl Walk {
 
     fn end(&mut self) -> Progress {
         let read = self.rows.len() as u64;
-        if self.expected.is_none_or(|expected| read >= expected) {
+        // The last order is one in which nothing moves, so whoever came in meanwhile hides nobody.
+        let counts = !self.by_number || self.walk + 1 == ORDERS.len() || !self.has_moved();
+        if counts && self.expected.is_none_or(|expected| read >= expected) {
             return Progress::Complete;
         }
         if self.walk + 1 == ORDERS.len() {
@@ -152,6 +171,12 @@ impl Walk {
         self.walk += 1;
         (self.cursor, self.page) = (self.from, 1);
         Progress::More
+    }
+
+    /// Whether any row may have come into the window after its rows were counted: then as many may be missing.
+    fn has_moved(&self) -> bool {
+        let Some(began) = self.began.map(|sent| sent.began - VISIBLE_AFTER) else { return false };
+        self.rows.values().any(|row| merge::time(&row.fields, "updated_at").is_some_and(|moved| moved >= began))
     }
 
     /// The greatest `updated_at` seen; `None` when there was no row.
