@@ -62,7 +62,7 @@ pub(super) fn suspect(record: &mut Record, before: Option<&User>, missing: &Miss
     let alive = before.is_some_and(|user| !user.is_deleted());
     if !alive {
         // A stranger who came, or came back, while the listings were read is missing from the one that was read before.
-        let is_told = before.is_some() || !has_moved(record, missing.began, at);
+        let is_told = before.is_some() || !has_moved(record, missing.began);
         if missing.listed && is_told && is_newest(record, (missing.began, missing.call)) {
             die(record, (missing.began, missing.call));
             verdict.closed = close(record, missing.began, at);
@@ -151,10 +151,10 @@ fn is_younger(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
     newest.is_some_and(|newest| newest + at.rules.tolerance >= began)
 }
 
-/// Whether the user's row may have moved after the read began.
-fn has_moved(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
+/// Whether the user's row moved after the read began, by upstream's own clock.
+fn has_moved(record: &Record, began: Timestamp) -> bool {
     let time = |field| record.listing.as_ref().and_then(|read| merge::time(&read.fields, field));
-    time("created_at").max(time("updated_at")).is_some_and(|moved| moved + at.rules.tolerance >= began)
+    time("created_at").max(time("updated_at")).is_some_and(|moved| moved >= began.floor_to_second())
 }
 
 /// The user was seen to be deleted; the time that an event told is kept.
