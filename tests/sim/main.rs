@@ -14,6 +14,7 @@
 mod checks;
 mod executor;
 mod happenings;
+mod mutants;
 mod plan;
 mod world;
 
