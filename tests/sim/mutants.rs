@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rollcall::directory::Broken;
+use rollcall::simulator::faults::Faults;
 
 use crate::plan::Plan;
 use crate::tell;
@@ -31,7 +32,11 @@ fn breaking(rule: Broken) {
 #[test]
 fn a_pass_that_doubts_nothing_is_noticed() {
     // Events that run ahead of rows are claims that no row covers soon; and no sweep comes to the rescue.
-    let shape = |plan: &mut Plan| (plan.habits.events_ahead_millis, plan.habits.unbumped, plan.full_every) = (60_000, 0.0, "0s");
+    let shape = |plan: &mut Plan| {
+        (plan.habits.events_ahead_millis, plan.habits.unbumped, plan.full_every) = (60_000, 0.0, "0s");
+        (plan.purges, plan.narrowed, plan.imports, plan.kills, plan.details) = (false, false, 0, 0, false);
+        (plan.rules.faults, plan.weather.refused, plan.chaos.reorder) = (Faults::default(), 0.0, 0.3);
+    };
     noticed("Unconfirmed", shape, |plan| plan.broken = Some(Broken::Unconfirmed));
 }
 
