@@ -93,9 +93,9 @@ impl Checks {
         if change.kind == ChangeKind::Deleted && matches!(change.cause, Cause::Reconciliation(_)) {
             let read = now.saturating_sub(READ_AGE_MAX + plan.rules.lag);
             let spans = self.deleted.get(uid).map(Vec::as_slice).unwrap_or_default();
-            // Where lookups show deleted users, the live ones are searched by e-mail: whoever moved meanwhile is not found by the old one.
+            // Where lookups seem to show deleted users, live ones are searched by e-mail: by a former one nobody is found.
             let email = tenant.truth(uid).and_then(|truth| truth.listing.get("email").cloned());
-            let moved = plan.rules.lookups_show_deleted && email.as_ref() != change.user.fields.get("email");
+            let moved = email.as_ref() != change.user.fields.get("email");
             if !moved && !spans.iter().any(|(_, end)| end.is_none_or(|end| end >= read)) {
                 self.deleted_wrongly(uid, now, &format!("{:?} {spans:?}", change.cause));
             }

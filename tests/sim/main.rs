@@ -8,7 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its verbs and fixtures too"
+    clippy::print_stdout,
+    reason = "a test fails by panicking, in its verbs and fixtures too, and tells what it was"
 )]
 
 mod checks;
