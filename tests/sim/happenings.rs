@@ -69,7 +69,7 @@ impl Happenings {
                 0..80 => Life::Someone,
                 80..90 => Life::Burst,
                 90..94 => Life::Swap,
-                94..97 if plan.purges => Life::Purge,
+                94..97 => Life::Purge,
                 _ => Life::Someone,
             };
             happenings.put(at, Happening::Life(life));

@@ -47,8 +47,6 @@ pub(crate) struct Plan {
     pub(crate) tolerance: Duration,
     pub(crate) max_deletes: &'static str,
     pub(crate) details: bool,
-    /// Whether anyone is deleted for good.
-    pub(crate) purges: bool,
     pub(crate) full_every: &'static str,
     pub(crate) broken: Option<Broken>,
     /// Over the embedded store instead of one in memory.
@@ -103,7 +101,6 @@ impl Plan {
             tolerance: Duration::from_secs(15),
             max_deletes: "5%",
             details: !narrowed && rng.random_bool(0.4),
-            purges: true,
             full_every: "2h",
             broken: None,
             on_disk: seed.is_multiple_of(ON_DISK_EACH),
