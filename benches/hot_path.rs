@@ -17,7 +17,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// When and by which rules everything is decided.
 const AT: Circumstances = Circumstances {
-    rules: Rules { tolerance: Duration::from_secs(15), settle: Duration::from_secs(3), confirm: Duration::from_secs(900), reads: true },
+    rules: Rules {
+        tolerance: Duration::from_secs(15),
+        settle: Duration::from_secs(3),
+        confirm: Duration::from_secs(900),
+        reads: true,
+        broken: None,
+    },
     now: Timestamp::from_millis(1_763_480_000_000),
     wall: Timestamp::from_millis(1_763_480_000_000),
 };

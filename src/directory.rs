@@ -11,6 +11,7 @@
 //! would change our mind.
 
 pub mod absence;
+pub mod broken;
 pub mod change;
 pub mod event;
 pub mod fields;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use absence::{Missing, NotFound};
+pub use broken::Broken;
 pub use change::{Cause, Change, ChangeKind, Difference};
 pub use event::{Event, EventKind, Outcome};
 pub use fields::{ByName, Fields};
@@ -53,6 +55,16 @@ pub struct Rules {
     pub confirm: Duration,
     /// Whether there is an upstream to read from. Without one a `created` event newer than the deletion revives.
     pub reads: bool,
+    /// The rule that a simulation breaks; `None` in every service.
+    pub broken: Option<Broken>,
+}
+
+impl Rules {
+    /// Whether this rule does not hold.
+    #[must_use]
+    pub fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
+    }
 }
 
 /// When and by which rules a decision is made.

@@ -14,7 +14,8 @@ fn second(offset: i64) -> Timestamp {
 }
 
 fn at(offset: i64, reads: bool) -> Circumstances {
-    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), confirm: Duration::from_secs(10), reads };
+    let rules =
+        Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), confirm: Duration::from_secs(10), reads, broken: None };
     Circumstances { rules, now: second(offset), wall: second(offset) }
 }
 

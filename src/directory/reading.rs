@@ -3,7 +3,7 @@
 use super::merge;
 use super::record::{Read, Record, Sight};
 use super::user::RESTLESS_FIELDS;
-use super::{Circumstances, Difference, Fields, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
+use super::{Broken, Circumstances, Difference, Fields, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
 
 /// Fields that upstream computes: they move without any event.
 const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "certifications_count"];
@@ -23,7 +23,8 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     *held = Some(Read { fields, began: sighting.began, call: sighting.call });
     forget_predecessor(record, sighting);
     let covered = |happened: Timestamp| sighting.began > happened + at.rules.tolerance;
-    record.claims.retain(|field, claim| !covered(claim.by.happened()) || !sighting.fields.contains_key(field));
+    let survives = at.rules.breaks(Broken::ClaimsSurvive);
+    record.claims.retain(|field, claim| survives || !covered(claim.by.happened()) || !sighting.fields.contains_key(field));
     if record.life.touched.is_some_and(|(stamp, received)| covered(stamp.min(received))) && sighting.fields.contains_key("updated_at") {
         record.life.touched = None;
     }
@@ -36,7 +37,7 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     if record.life.candidate.as_ref().is_some_and(|candidate| !candidate.listed && candidate.began < sighting.began) {
         record.life.candidate = None;
     }
-    if sighting.sign == Sign::Alive {
+    if sighting.sign == Sign::Alive || at.rules.breaks(Broken::RowsRevive) {
         live(record, (sighting.began, sighting.call), at);
     }
     let closed = close(record, sighting.shape, sighting.began, at);
@@ -70,7 +71,7 @@ pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -
     let sight = record.life.sight.as_ref().map(|sight| sight.began);
     let deletion = record.life.deletion.iter().filter(|deletion| is_open(deletion.stamp.min(deletion.received), sight));
     let deletion = deletion.map(|deletion| (deletion.received, deletion.stamp.min(deletion.received), deletion.event_id.clone()));
-    if let Some((received, happened, event_id)) = claims.chain(deletion).max()
+    if let Some((received, happened, event_id)) = claims.chain(deletion).max().filter(|_| !at.rules.breaks(Broken::Unconfirmed))
         && received + at.rules.tolerance < began
     {
         for held in record.gaps.values_mut().filter(|held| held.need == Need::Listing) {

@@ -31,7 +31,7 @@ use super::job::{Edit, Job};
 use super::tenant::Tenant;
 use crate::clock::Clock;
 use crate::config::Reconcile;
-use crate::directory::{Circumstances, Timestamp};
+use crate::directory::{Broken, Circumstances, Timestamp};
 use crate::storage::{Endpoint, Reconciliation, RunState, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::Ledger;
@@ -354,6 +354,9 @@ impl Reconciler {
 
     /// How long until a call of this kind may be sent.
     fn wait(&self, endpoint: Endpoint) -> Duration {
+        if self.means.tenant.rules.breaks(Broken::Ledger) {
+            return Duration::ZERO;
+        }
         self.ledger(endpoint).wait(self.means.clock.elapsed())
     }
 

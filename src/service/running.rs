@@ -18,7 +18,7 @@ use super::writer::{QUEUE_JOBS_MAX, Writer};
 use super::{ASKED_MAX, Service, heartbeat};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::directory::{Circumstances, Reason, gap};
+use crate::directory::{Broken, Circumstances, Reason, gap};
 use crate::storage::{Endpoint, Reconciliation, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::budget::{self, Ledger};
@@ -63,13 +63,19 @@ impl Parts {
     /// The parts of a service with this store.
     #[must_use]
     pub fn new(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Self {
+        Self::breaking(config, store, clock, None)
+    }
+
+    /// The same, for a simulation that breaks a rule.
+    #[must_use]
+    pub fn breaking(config: Arc<Config>, store: Arc<Store>, clock: Clock, rule: Option<Broken>) -> Self {
         let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let (mut tenants, mut asked) = (BTreeMap::new(), BTreeMap::new());
         for (name, source) in &config.sources {
             let (sender, receiver) = mpsc::channel(ASKED_MAX);
             let sender = source.base_url.is_some().then_some(sender);
-            tenants.insert(name.clone(), Arc::new(Tenant::new(name, &config, &clock, sender)));
+            tenants.insert(name.clone(), Arc::new(Tenant::new(name, &config, &clock, sender).breaking(rule)));
             asked.insert(name.clone(), receiver);
         }
         let tenants = Arc::new(tenants);

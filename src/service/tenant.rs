@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use super::vigil::{FAILURES_MAX, Vigil};
 use crate::clock::Clock;
 use crate::config;
-use crate::directory::{Outcome, Reason, Rules, Timestamp};
+use crate::directory::{Broken, Outcome, Reason, Rules, Timestamp};
 use crate::storage::{Endpoint, Reconciliation};
 use crate::upstream::signature::Keys;
 
@@ -56,7 +56,7 @@ pub struct Tenant {
 
 impl Default for Tenant {
     fn default() -> Self {
-        let rules = Rules { tolerance: Duration::ZERO, settle: Duration::ZERO, confirm: Duration::ZERO, reads: false };
+        let rules = Rules { tolerance: Duration::ZERO, settle: Duration::ZERO, confirm: Duration::ZERO, reads: false, broken: None };
         Self {
             name: Arc::from(""),
             rules,
@@ -89,6 +89,7 @@ impl Tenant {
                 settle: source.reconcile.settle,
                 confirm: source.reconcile.confirm_deletes_after,
                 reads: source.base_url.is_some(),
+                broken: None,
             },
             remember_deliveries: config.store.remember_deliveries,
             remember_changes: config.store.remember_changes,
@@ -99,6 +100,13 @@ impl Tenant {
             budgets: Budgets::new(source.bulk_requests_per_hour, source.lookup_requests_per_hour),
             ..Self::default()
         }
+    }
+
+    /// The same source, with a rule that does not hold.
+    #[must_use]
+    pub fn breaking(mut self, rule: Option<Broken>) -> Self {
+        (self.rules.broken, self.time.walled) = (rule, rule == Some(Broken::WallClock));
+        self
     }
 
     /// Why the webhook looks broken, apart from silence, until an authentic delivery is taken.
@@ -120,6 +128,8 @@ pub struct UpstreamTime {
     base: Timestamp,
     offset_millis: AtomicI64,
     samples: Mutex<VecDeque<i64>>,
+    /// Whether it is nothing but our wall clock: see [`Broken::WallClock`].
+    walled: bool,
 }
 
 impl UpstreamTime {
@@ -128,12 +138,15 @@ impl UpstreamTime {
 
     fn new(clock: Clock) -> Self {
         let base = Timestamp::from_millis(clock.now().as_millis().saturating_sub(i64::try_from(clock.elapsed().as_millis()).unwrap_or(0)));
-        Self { clock, base, offset_millis: AtomicI64::new(0), samples: Mutex::default() }
+        Self { clock, base, offset_millis: AtomicI64::new(0), samples: Mutex::default(), walled: false }
     }
 
     /// Now, by upstream's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
+        if self.walled {
+            return self.clock.now();
+        }
         let local = self.base + self.clock.elapsed();
         Timestamp::from_millis(local.as_millis().saturating_add(self.offset_millis.load(Ordering::Relaxed)))
     }

@@ -181,7 +181,8 @@ impl Desk {
     fn serve_or(&mut self, ask: Ask<'_>, instead: Option<Instead>) -> Reply {
         match (instead, ask) {
             (Some(Instead::Html), _) => Reply::new(200, b"<!DOCTYPE html><title>Log in</title>".to_vec()),
-            (Some(Instead::NoUsers), Ask::Page(parameters)) => {
+            // A search that finds nobody looks just so: nobody could tell, so that much is not asked of anyone.
+            (Some(Instead::NoUsers), Ask::Page(parameters)) if !parameters.contains_key("search") => {
                 let asked = |name: &str| parameters.get(name).and_then(|text| text.parse().ok()).unwrap_or(1_u64);
                 let meta = json!({"total_count": 0, "total_pages": 0, "current_page": asked("page"), "per_page": asked("per_page")});
                 Reply::json(&json!({"users": [], "meta": meta}))

@@ -9,12 +9,13 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test fails by panicking, in its verbs and fixtures too"
+    reason = "a test fails by panicking, in its verbs and fixtures too, and tells what it was"
 )]
 
 mod checks;
 mod executor;
 mod happenings;
+mod mutants;
 mod plan;
 mod world;
 

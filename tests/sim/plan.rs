@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rollcall::directory::Broken;
 use rollcall::simulator::desk::Rules;
 use rollcall::simulator::outbox::Chaos;
 use rollcall::simulator::tenant::Habits;
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) tolerance: Duration,
     pub(crate) max_deletes: &'static str,
     pub(crate) details: bool,
+    pub(crate) full_every: &'static str,
+    pub(crate) broken: Option<Broken>,
     /// Over the embedded store instead of one in memory.
     pub(crate) on_disk: bool,
 }
@@ -98,6 +101,8 @@ impl Plan {
             tolerance: Duration::from_secs(15),
             max_deletes: "5%",
             details: !narrowed && rng.random_bool(0.4),
+            full_every: "2h",
+            broken: None,
             on_disk: seed.is_multiple_of(ON_DISK_EACH),
         };
         if plan.narrowed {

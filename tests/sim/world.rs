@@ -265,7 +265,7 @@ impl World {
         let Some(store) = self.engine.as_ref().map(|engine| Arc::clone(&engine.service.store)) else { return };
         if store.watermark() > self.checks.cursor {
             let now = self.now();
-            self.checks.feed(&store, &self.plan, now);
+            self.checks.feed(&store, (&self.tenant.lock(), &self.plan), now);
         }
     }
 
@@ -292,7 +292,7 @@ impl World {
             return;
         }
         let store = Arc::new(self.disk.open());
-        let parts = Parts::new(Arc::clone(&self.config), store, self.clock.restarted());
+        let parts = Parts::breaking(Arc::clone(&self.config), store, self.clock.restarted(), self.plan.broken);
         let service = Arc::clone(&parts.service);
         let (writer, waiting) = parts.split();
         let (up, wire) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.wired));
@@ -332,7 +332,7 @@ fn settings(plan: &Plan) -> Config {
         ("API_TOKEN", API_TOKEN.to_owned()),
         ("BULK_REQUESTS_PER_HOUR", plan.budgets.0.to_string()),
         ("LOOKUP_REQUESTS_PER_HOUR", plan.budgets.1.to_string()),
-        ("RECONCILE__FULL_EVERY", "2h".to_owned()),
+        ("RECONCILE__FULL_EVERY", plan.full_every.to_owned()),
         ("RECONCILE__TOLERANCE", format!("{}s", plan.tolerance.as_secs())),
         ("RECONCILE__MAX_DELETES", plan.max_deletes.to_owned()),
         ("RECONCILE__DETAILS", if plan.details { "background" } else { "off" }.to_owned()),

@@ -16,7 +16,7 @@ fn second(offset: i64) -> Timestamp {
 
 fn at(now: i64) -> Circumstances {
     let confirm = Duration::from_secs(CONFIRM.unsigned_abs());
-    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), confirm, reads: true };
+    let rules = Rules { tolerance: Duration::from_secs(5), settle: Duration::from_secs(1), confirm, reads: true, broken: None };
     Circumstances { rules, now: second(now), wall: second(now) }
 }
 
