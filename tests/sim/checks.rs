@@ -72,16 +72,16 @@ impl Checks {
     }
 
     /// Checks what the feed tells since it was last looked at.
-    pub(crate) fn feed(&mut self, store: &Store, (tenant, plan): (&Tenant, &Plan), now: Duration) {
+    pub(crate) fn feed(&mut self, store: &Store, plan: &Plan, now: Duration) {
         for change in store.changes(self.cursor, 1000).unwrap() {
             assert_eq!(change.cursor, self.cursor + 1, "the feed has a hole");
             self.cursor = change.cursor;
-            self.change(&change, (tenant, plan), now);
+            self.change(&change, plan, now);
             self.told.insert(change.uid.clone(), change.user);
         }
     }
 
-    fn change(&mut self, change: &Change, (tenant, plan): (&Tenant, &Plan), now: Duration) {
+    fn change(&mut self, change: &Change, plan: &Plan, now: Duration) {
         let uid = &change.uid;
         if let Cause::EventId(id) = &change.cause {
             assert!(self.applied.insert(id.clone()), "{id} was applied twice");
@@ -95,10 +95,7 @@ impl Checks {
         if change.kind == ChangeKind::Deleted && matches!(change.cause, Cause::Reconciliation(_)) {
             let read = now.saturating_sub(READ_AGE_MAX + plan.rules.lag);
             let spans = self.deleted.get(uid).map(Vec::as_slice).unwrap_or_default();
-            // Where lookups seem to show deleted users, live ones are searched by e-mail: by a former one nobody is found.
-            let email = tenant.truth(uid).and_then(|truth| truth.listing.get("email").cloned());
-            let moved = email.as_ref() != change.user.fields.get("email");
-            if !moved && !spans.iter().any(|(_, end)| end.is_none_or(|end| end >= read)) {
+            if !spans.iter().any(|(_, end)| end.is_none_or(|end| end >= read)) {
                 self.deleted_wrongly(uid, now, &format!("{:?} {spans:?}", change.cause));
             }
         }

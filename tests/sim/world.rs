@@ -265,7 +265,7 @@ impl World {
         let Some(store) = self.engine.as_ref().map(|engine| Arc::clone(&engine.service.store)) else { return };
         if store.watermark() > self.checks.cursor {
             let now = self.now();
-            self.checks.feed(&store, (&self.tenant.lock(), &self.plan), now);
+            self.checks.feed(&store, &self.plan, now);
         }
     }
 
