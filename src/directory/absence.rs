@@ -151,10 +151,10 @@ fn is_younger(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
     newest.is_some_and(|newest| newest + at.rules.tolerance >= began)
 }
 
-/// Whether the user's row moved after the read began, by upstream's own clock.
+/// Whether the user's row moved after the read began, by upstream's own clock, which tells whole seconds.
 fn has_moved(record: &Record, began: Timestamp) -> bool {
     let time = |field| record.listing.as_ref().and_then(|read| merge::time(&read.fields, field));
-    time("created_at").max(time("updated_at")).is_some_and(|moved| moved >= began.floor_to_second())
+    time("created_at").max(time("updated_at")).is_some_and(|moved| moved > began)
 }
 
 /// The user was seen to be deleted; the time that an event told is kept.
