@@ -7,7 +7,7 @@ mod changes;
 pub mod compaction;
 mod deliveries;
 mod explain;
-mod gaps;
+pub(crate) mod gaps;
 mod health;
 mod list;
 pub mod mirror;

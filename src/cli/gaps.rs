@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 
 use super::ops::{self, Ops};
 use super::table;
+use crate::http::gaps::Shown;
 
 /// Gaps asked for at once: as many as the service answers.
 const PAGE_GAPS_MAX: usize = 1000;
@@ -30,20 +31,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     ops: Ops,
-}
-
-/// What the table shows of a gap.
-#[derive(Debug, Deserialize)]
-struct Gap {
-    id: u64,
-    source: String,
-    reason: String,
-    uid: Option<String>,
-    count: u64,
-    detected_at: String,
-    event_id: Option<String>,
-    closed_at: Option<String>,
-    closed_by: Option<u64>,
 }
 
 /// A list as the API answers it.
@@ -76,7 +63,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
 
 impl Args {
     /// Every gap, as it came and as it is shown.
-    async fn all(&self) -> anyhow::Result<(Vec<Box<RawValue>>, Vec<Gap>)> {
+    async fn all(&self) -> anyhow::Result<(Vec<Box<RawValue>>, Vec<Shown>)> {
         self.check_source().await?;
         let state = if self.closed { "closed" } else { "open" };
         let (mut gaps, mut shown, mut after) = (Vec::new(), Vec::new(), String::new());
@@ -84,7 +71,7 @@ impl Args {
             let path = format!("/api/v1/gaps?state={state}&limit={PAGE_GAPS_MAX}{after}");
             let page: Page = ops::parse(&ops::read(self.ops.get(&path).await?).await?)?;
             for raw in page.gaps {
-                let gap: Gap = ops::parse(raw.get().as_bytes())?;
+                let gap: Shown = ops::parse(raw.get().as_bytes())?;
                 if self.source.as_ref().is_none_or(|source| *source == gap.source) {
                     gaps.push(raw);
                     shown.push(gap);
@@ -112,7 +99,7 @@ fn json(gaps: Vec<Box<RawValue>>, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn print(gaps: &[Gap], closed: bool, out: &mut impl Write) -> io::Result<()> {
+fn print(gaps: &[Shown], closed: bool, out: &mut impl Write) -> io::Result<()> {
     if gaps.is_empty() {
         return writeln!(out, "no {} gaps", if closed { "closed" } else { "open" });
     }
@@ -121,10 +108,10 @@ fn print(gaps: &[Gap], closed: bool, out: &mut impl Write) -> io::Result<()> {
         head.extend(["CLOSED", "BY"]);
     }
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let row = |gap: &Gap| {
-        let Gap { id, source, reason, uid, count, detected_at, event_id, closed_at, closed_by } = gap;
+    let row = |gap: &Shown| {
+        let Shown { id, source, reason, uid, count, detected_at, event_id, closed_at, closed_by } = gap;
         let (uid, event) = (or_dash(uid), or_dash(event_id));
-        let mut row = vec![id.to_string(), source.clone(), reason.clone(), uid, count.to_string(), detected_at.clone(), event];
+        let mut row = vec![id.to_string(), source.clone(), reason.to_string(), uid, count.to_string(), detected_at.clone(), event];
         if closed {
             row.extend([or_dash(closed_at), closed_by.map_or("-".to_owned(), |by| by.to_string())]);
         }

@@ -62,10 +62,15 @@ pub(super) fn suspect(record: &mut Record, before: Option<&User>, missing: &Miss
     let alive = before.is_some_and(|user| !user.is_deleted());
     if !alive {
         // A stranger who came, or came back, while the listings were read is missing from the one that was read before.
-        let is_told = before.is_some() || !has_moved(record, missing.began);
-        if missing.listed && is_told && is_newest(record, (missing.began, missing.call)) {
-            die(record, (missing.began, missing.call));
-            verdict.closed = close(record, missing.began, at);
+        let is_told = before.is_some() || !may_have_moved(record, missing.began, at);
+        if missing.listed && is_newest(record, (missing.began, missing.call)) {
+            if is_told {
+                die(record, (missing.began, missing.call));
+                verdict.closed = close(record, missing.began, at);
+            } else {
+                gap::show(record, Reason::MissedDelivery, Need::Any, (missing.began, None), at);
+                verdict.shown.push(Reason::MissedDelivery);
+            }
         }
         return verdict;
     }
@@ -87,9 +92,18 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
         verdict.closed = close(record, began, at);
         return verdict;
     }
-    if before.is_none() {
+    if before.is_none() && !is_suspected(record) {
         // Whoever was only mentioned, and is nobody upstream knows.
         verdict.closed = close(record, began, at);
+        return verdict;
+    }
+    if before.is_none() && witnessed && is_newest(record, (began, call)) {
+        die(record, (began, call));
+        verdict.closed = close(record, began, at);
+        return verdict;
+    }
+    if before.is_none() {
+        ask_again(record, at);
         return verdict;
     }
     if !is_newest(record, (began, call)) || is_younger(record, began, at) {
@@ -110,11 +124,22 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
         verdict.closed = close(record, began, at);
         return verdict;
     }
-    // Whoever waits for someone's word, or for a witness, is asked about again.
+    ask_again(record, at);
+    verdict
+}
+
+/// Whoever waits for someone's word, or for a witness, is asked about again.
+fn ask_again(record: &mut Record, at: &Circumstances) {
     for held in record.gaps.values_mut() {
         held.due = held.due.max(at.now + at.rules.settle);
     }
-    verdict
+}
+
+/// Whether something speaks against someone's life: a read of a user who is held as alive, or a stranger's row that is in no live listing.
+#[must_use]
+pub fn is_suspected(record: &Record) -> bool {
+    record.life.candidate.is_some()
+        || record.listing.is_some() && record.life.sight.is_none() && record.gaps.contains_key(&Reason::MissedDelivery)
 }
 
 /// Someone decided that a candidate stays.
@@ -151,10 +176,10 @@ fn is_younger(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
     newest.is_some_and(|newest| newest + at.rules.tolerance >= began)
 }
 
-/// Whether the user's row moved after the read began, by upstream's own clock, which tells whole seconds.
-fn has_moved(record: &Record, began: Timestamp) -> bool {
+/// Whether the user's row may have moved, or become visible, after the read began.
+fn may_have_moved(record: &Record, began: Timestamp, at: &Circumstances) -> bool {
     let time = |field| record.listing.as_ref().and_then(|read| merge::time(&read.fields, field));
-    time("created_at").max(time("updated_at")).is_some_and(|moved| moved > began)
+    time("created_at").max(time("updated_at")).is_some_and(|moved| moved + at.rules.tolerance > began)
 }
 
 /// The user was seen to be deleted; the time that an event told is kept.

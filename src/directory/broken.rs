@@ -7,15 +7,12 @@ pub enum Broken {
     Unconfirmed,
     /// Calls are sent whatever the ledger says.
     Ledger,
+    /// The ledger has no minute of guard.
+    Guard,
     /// Any row brings a deleted user back.
     RowsRevive,
     /// A claim stays whatever read covers it.
     ClaimsSurvive,
     /// Upstream's time is what our wall clock shows.
     WallClock,
-}
-
-impl Broken {
-    /// Every one.
-    pub const ALL: [Self; 5] = [Self::Unconfirmed, Self::Ledger, Self::RowsRevive, Self::ClaimsSurvive, Self::WallClock];
 }

@@ -64,7 +64,9 @@ fn forget_predecessor(record: &mut Record, sighting: &Sighting) {
 /// Nothing, when a read covers every claim or the claims are younger than the tolerance.
 pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -> Verdict {
     let mut shown = Vec::new();
-    let reads = [&record.listing, &record.detail].into_iter().flatten().map(|read| read.began).max();
+    // Whoever was seen to be gone is not returned any more, and nothing is left to be confirmed.
+    let gone = record.life.sight.iter().filter(|sight| !sight.alive).map(|sight| sight.began);
+    let reads = [&record.listing, &record.detail].into_iter().flatten().map(|read| read.began).chain(gone).max();
     let is_open = |happened: Timestamp, read: Option<Timestamp>| read.is_none_or(|read| read <= happened + at.rules.tolerance);
     let claims = record.claims.values().filter(|claim| is_open(claim.by.happened(), reads));
     let claims = claims.map(|claim| (claim.by.received, claim.by.happened(), claim.by.event_id.clone()));

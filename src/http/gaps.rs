@@ -1,7 +1,9 @@
 //! `GET /api/v1/gaps`: evidence that the directory may have missed something.
 
+use std::borrow::Cow;
+
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::query::Query;
 use super::{Problem, aside, list, respond};
@@ -9,24 +11,24 @@ use crate::directory::{ClosedGap, Gap, Reason};
 use crate::service::Service;
 use crate::storage::OpenGap;
 
-/// A gap as it is listed.
-#[derive(Debug, Serialize)]
-struct Shown {
-    id: u64,
-    source: String,
-    reason: &'static str,
-    uid: Option<String>,
-    count: u64,
-    detected_at: String,
-    event_id: Option<String>,
-    closed_at: Option<String>,
-    closed_by: Option<u64>,
+/// A gap as it is listed; the contract's section 4 tells what each key means.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) id: u64,
+    pub(crate) source: String,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) uid: Option<String>,
+    pub(crate) count: u64,
+    pub(crate) detected_at: String,
+    pub(crate) event_id: Option<String>,
+    pub(crate) closed_at: Option<String>,
+    pub(crate) closed_by: Option<u64>,
 }
 
 impl Shown {
     fn new(source: String, reason: Reason, uid: Option<String>, gap: Gap) -> Self {
         let Gap { id, count, detected_at, event_id, need: _, happened: _, due: _ } = gap;
-        let (reason, detected_at) = (reason.name(), detected_at.to_string());
+        let (reason, detected_at) = (Cow::Borrowed(reason.name()), detected_at.to_string());
         Self { id, source, reason, uid, count, detected_at, event_id, closed_at: None, closed_by: None }
     }
 }

@@ -81,6 +81,8 @@ struct Capabilities {
     date_header: Option<bool>,
     /// Listings honour `updated_after` and `sort_by`.
     passes: Option<bool>,
+    /// `updated_after` takes in the moment itself.
+    updated_after_inclusive: Option<bool>,
     /// Rows of listings tell who was deleted; the documented ones do not.
     rows_mark_deleted: bool,
 }
@@ -123,6 +125,7 @@ fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> 
             lookups_hide_deleted: state.lookups_hide_deleted,
             date_header: standing.clock_offset_millis.or(state.clock_offset_millis).map(|_| true),
             passes: state.passes_usable,
+            updated_after_inclusive: state.updated_after_inclusive,
             rows_mark_deleted: state.rows_mark_deleted,
         },
         clock_offset_millis: standing.clock_offset_millis,

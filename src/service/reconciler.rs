@@ -4,6 +4,8 @@
 //! lookup waiting.
 
 pub mod calls;
+pub mod edge;
+pub mod endings;
 pub mod ledgers;
 pub mod lookups;
 pub mod outlook;
@@ -40,16 +42,6 @@ use crate::upstream::mangoapps::client::{Client, Failure};
 use calls::{Sent, Step};
 use run::{Run, Work};
 
-/// Calls without a usable answer after which a run is given up.
-const FAILURES_MAX: u32 = 6;
-/// The pause after the first of them; each further one doubles it.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// The longest pause between two tries.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// After upstream refused the token, twice this until the next try; each further refusal doubles it.
-const REST_AFTER: Duration = Duration::from_secs(30);
-/// The longest rest.
-const REST_AFTER_MAX: Duration = Duration::from_secs(900);
 /// After a sweep was given up or cancelled, how long until the next one is planned.
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// How long an idle reconciler waits before it looks again, by the system's clock.
@@ -143,6 +135,10 @@ pub struct Reconciler {
     refusals: u32,
     /// Silence is not shown again before this, by the monotonic clock.
     silent_again: Duration,
+    /// When upstream's total was last asked for, by the monotonic clock.
+    totalled: Option<Duration>,
+    /// Whether the store may hold a beginning of which it was not known that it does.
+    orphaned: bool,
 }
 
 impl Reconciler {
@@ -166,6 +162,8 @@ impl Reconciler {
             pass_after: Duration::ZERO,
             refusals: 0,
             silent_again,
+            totalled: None,
+            orphaned: false,
         }
     }
 
@@ -200,6 +198,7 @@ impl Reconciler {
             (self.rest_until, self.refusals) = (Duration::ZERO, 0);
         }
         self.drop_cancelled().await;
+        self.drop_orphans().await;
         self.listen().await;
         if let Err(trouble) = self.settle_candidates().await {
             tracing::warn!(source = %self.means.tenant.name, ?trouble, "candidates for deletion wait: the store does not take their state");
@@ -208,7 +207,7 @@ impl Reconciler {
         self.tell_budgets();
         self.tell_waits().await;
         let now = self.means.clock.elapsed();
-        let ready = |run: &Run| run.not_before <= now && self.may_call(run);
+        let ready = |run: &Run| run.not_before <= now && (run.end.is_some() || self.may_call(run));
         let best = self.runs.iter().enumerate().filter(|(_, run)| ready(run)).min_by_key(|(_, run)| (run.urgency, run.record.requested_at));
         let Some(index) = best.map(|(index, _)| index) else { return Next::Wait(self.rest()) };
         let mut run = self.runs.swap_remove(index);
@@ -239,22 +238,11 @@ impl Reconciler {
         runs.chain(gap).min().unwrap_or(REST_MAX).clamp(REST_MIN, REST_MAX)
     }
 
-    /// Ends the runs that someone cancelled while they waited.
-    async fn drop_cancelled(&mut self) {
-        let cancelled: Vec<u64> = self.means.tenant.cancelled.lock().iter().copied().collect();
-        for id in cancelled {
-            match self.runs.iter().position(|run| run.record.id == id) {
-                Some(index) => {
-                    let run = self.runs.swap_remove(index);
-                    self.troubled(run, Trouble::Cancelled).await;
-                }
-                None => drop(self.means.tenant.cancelled.lock().remove(&id)),
-            }
-        }
-    }
-
     /// One call of one run, and what follows from its answer.
     async fn advance(&mut self, run: &mut Run) -> Result<(), Trouble> {
+        if run.end.is_some() {
+            return self.end(run).await;
+        }
         self.begin(run).await?;
         match &mut run.work {
             Work::Sweep(_) => self.sweep(run).await,
@@ -283,65 +271,6 @@ impl Reconciler {
             "reconciliation runs"
         );
         Ok(())
-    }
-
-    /// What becomes of a run whose step brought nothing.
-    async fn troubled(&mut self, mut run: Run, trouble: Trouble) {
-        let now = self.means.clock.elapsed();
-        run.failures += 1;
-        let pause = RETRY_AFTER.saturating_mul(1 << run.failures.min(10)).min(RETRY_AFTER_MAX);
-        let (message, over) = match &trouble {
-            Trouble::Cancelled => {
-                self.means.tenant.cancelled.lock().remove(&run.record.id);
-                // What was cancelled is not planned again at once.
-                if matches!(run.work, Work::Sweep(_)) {
-                    self.sweep_after = now + SWEEP_AGAIN_AFTER;
-                } else if !run.was_asked() {
-                    self.rest_until = self.rest_until.max(now + REST_AFTER);
-                }
-                return self.finish(run, (RunState::Cancelled, None)).await;
-            }
-            Trouble::Refused => ("the store does not take anything at the moment".to_owned(), false),
-            Trouble::Store(error) => (error.to_string(), false),
-            Trouble::Upstream(failure @ Failure::Limited { .. }) => (failure.to_string(), false),
-            Trouble::Upstream(failure @ (Failure::Unauthorized | Failure::Forbidden)) => {
-                self.refusals += 1;
-                self.rest_until = now + REST_AFTER.saturating_mul(1 << self.refusals.min(5)).min(REST_AFTER_MAX);
-                (failure.to_string(), true)
-            }
-            Trouble::Upstream(failure) => (failure.to_string(), run.failures >= FAILURES_MAX),
-        };
-        tracing::warn!(source = %self.means.tenant.name, id = run.record.id, %message, "reconciliation met trouble");
-        run.not_before = now + pause;
-        if over {
-            self.rest_until = self.rest_until.max(now + pause);
-            return self.finish(run, (RunState::Failed, Some(message))).await;
-        }
-        run.record.message = Some(message);
-        run.record.state = RunState::Waiting;
-        self.runs.push(run);
-    }
-
-    /// Ends a run; the record is stored if the store takes it.
-    async fn finish(&mut self, mut run: Run, (state, message): (RunState, Option<String>)) {
-        (run.record.state, run.record.message) = (state, message);
-        run.asks_no_more();
-        let closes = self.answered_by(&run);
-        run.record.finished_at = Some(self.means.clock.now());
-        if self.commit(&mut run, Step { closes, ..Step::default() }).await.is_ok() {
-            self.log_end(&run);
-        } else {
-            tracing::warn!(source = %self.means.tenant.name, id = run.record.id, "the end of a reconciliation could not be stored");
-        }
-    }
-
-    /// Logs how a run ended.
-    fn log_end(&self, run: &Run) {
-        let Reconciliation { id, state, progress, .. } = &run.record;
-        tracing::info!(
-            source = %self.means.tenant.name, id, state = state.name(), calls = progress.calls, rows = progress.rows, changed = progress.changed,
-            gaps_closed = progress.gaps_closed, "reconciliation ended"
-        );
     }
 
     /// Someone asked for this: it is stored already.

@@ -219,7 +219,8 @@ impl Service {
         let certain_from = state.calls_clock.map_or(u64::MAX, |clock| clock.from_call);
         let ledger = |endpoint: Endpoint, per_hour: u32| {
             let ours = calls.iter().filter(|call| call.endpoint == endpoint).map(|call| (call.number, call.at));
-            Ledger::new(per_hour, elapsed, &budget::ages(ours, certain_from, now), !state.asked.contains(&endpoint))
+            let ledger = Ledger::new(per_hour, elapsed, &budget::ages(ours, certain_from, now), !state.asked.contains(&endpoint));
+            if tenant.rules.breaks(Broken::Guard) { ledger.unguarded() } else { ledger }
         };
         let budgets = (ledger(Endpoint::Bulk, source.bulk_requests_per_hour), ledger(Endpoint::Lookup, source.lookup_requests_per_hour));
         let means = Means {

@@ -63,7 +63,7 @@ impl Writer {
                 self.mend();
                 self.around.clock.sleep(MEND_EVERY).await;
             }
-            let Some(job) = self.jobs.recv().await else { return };
+            let Some(job) = (if self.has_more_to_tell() { Some(Job::Note) } else { self.jobs.recv().await }) else { return };
             self.step(job);
         }
     }
@@ -79,10 +79,12 @@ impl Writer {
             self.mend();
         }
         // What was refused meanwhile is not to wait for the next delivery.
-        if !self.stalled && self.around.tenants.values().any(|tenant| tenant.vigil.holds()) {
-            return Some(Job::Note);
-        }
-        self.jobs.blocking_recv()
+        if self.has_more_to_tell() { Some(Job::Note) } else { self.jobs.blocking_recv() }
+    }
+
+    /// Whether something was refused that the store could not be told then, and can be now.
+    fn has_more_to_tell(&self) -> bool {
+        !self.stalled && self.around.tenants.values().any(|tenant| tenant.vigil.holds())
     }
 
     /// Makes the store fit for commits again, if it can. Only between groups: what a group has read would no longer count.

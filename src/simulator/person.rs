@@ -13,11 +13,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The documented example user E1000001 has the id 1753.
 const ID_BASE: u64 = 1752;
 const UID_BASE: u32 = 1_000_000;
+/// Ids of those who bear somebody's uid after them.
+const ID_AGAIN: u64 = 10_000_000;
 
 /// A user of the tenant. Users are numbered from 1, in the order of their creation.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
     pub(super) number: u32,
+    /// How many bore the uid before.
+    pub(super) predecessors: u32,
     pub(super) email: String,
     pub(super) first_name: &'static str,
     pub(super) last_name: &'static str,
@@ -65,6 +69,7 @@ impl Person {
         let rehired = rng.random_bool(0.1);
         Self {
             number,
+            predecessors: 0,
             email: email(first_name, last_name, &number.to_string()),
             first_name,
             last_name,
@@ -98,7 +103,7 @@ impl Person {
     }
 
     pub(super) fn id(&self) -> u64 {
-        ID_BASE.saturating_add(self.number.into())
+        ID_BASE.saturating_add(self.number.into()).saturating_add(ID_AGAIN.saturating_mul(self.predecessors.into()))
     }
 
     pub(super) fn full_name(&self) -> String {

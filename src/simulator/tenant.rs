@@ -227,6 +227,22 @@ impl Tenant {
         self.purged.insert(number)
     }
 
+    /// Gives the uid of someone who was deleted, for good or not, to somebody new; `None` when there is nobody like that.
+    pub fn rehire(&mut self, uid: &str) -> Option<Event> {
+        let (now, stamp) = (self.now(), self.stamp());
+        let number = person::number(uid)?;
+        let place = usize::try_from(number.checked_sub(1)?).ok()?;
+        let former = self.people.get(place)?;
+        former.deleted_at?;
+        let mut person = Person { predecessors: former.predecessors.saturating_add(1), ..Person::random(number, now, &mut self.rng) };
+        person.manager = former.manager;
+        let event = Event::new(EventKind::Created, &person, stamp, None);
+        self.count_report(person.manager, true);
+        self.purged.remove(&number);
+        *self.people.get_mut(place)? = person;
+        Some(event)
+    }
+
     /// Brings a deleted user back, silently: no event is documented for it. Tells whether there was such a user.
     pub fn restore(&mut self, uid: &str) -> bool {
         let now = self.now();

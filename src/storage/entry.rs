@@ -339,6 +339,9 @@ pub struct SourceState {
     /// Whether upstream honours what passes ask for; `None` until one was made.
     #[serde(default)]
     pub passes_usable: Option<bool>,
+    /// Whether upstream's `updated_after` takes in the moment itself; `None` until a pass asked.
+    #[serde(default)]
+    pub updated_after_inclusive: Option<bool>,
     /// How the clock that logs the newest calls differs from upstream's; `None` until an answer carried a `Date`.
     #[serde(default)]
     pub calls_clock: Option<CallsClock>,

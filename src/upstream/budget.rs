@@ -42,6 +42,8 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[derive(Debug)]
 pub struct Ledger {
     per_hour: u32,
+    /// How long a call counts.
+    window: Duration,
     /// When each call leaves the window, in order.
     leaving: VecDeque<Duration>,
     doubted: Doubted,
@@ -81,7 +83,13 @@ impl Ledger {
         let mut leaving: Vec<_> = newest.map(|age| now + WINDOW.saturating_sub(*age)).collect();
         leaving.sort_unstable();
         let doubted = Doubted { leaving, until: now + WINDOW, may_ask: may_ask && per_hour >= KEPT_FROM };
-        Self { per_hour, leaving: VecDeque::new(), doubted, silent_until: Duration::ZERO, lowered: Lowered::default() }
+        Self { per_hour, window: WINDOW, leaving: VecDeque::new(), doubted, silent_until: Duration::ZERO, lowered: Lowered::default() }
+    }
+
+    /// The same without the minute of guard, for proofs that its absence is noticed.
+    #[must_use]
+    pub fn unguarded(self) -> Self {
+        Self { window: Duration::from_secs(3600), ..self }
     }
 
     /// The wall clock was right when this process began: the calls of earlier processes are as old as it told, or a little younger.
@@ -134,7 +142,7 @@ impl Ledger {
         let last = usize::try_from(calls).unwrap_or(usize::MAX).saturating_sub(1);
         let (hours, rest) = (last.checked_div(limit)?, last.checked_rem(limit)?);
         let first = self.room_from(now, rest)?.max(self.silent_until).saturating_sub(now);
-        Some(first.saturating_add(WINDOW.saturating_mul(u32::try_from(hours).unwrap_or(u32::MAX))))
+        Some(first.saturating_add(self.window.saturating_mul(u32::try_from(hours).unwrap_or(u32::MAX))))
     }
 
     /// When there is room for a call after `before` others that are made first, fewer than the limit; `None` when the budget is 0.
@@ -157,7 +165,7 @@ impl Ledger {
 
     /// Notes a call that is about to be sent. Call only while [`Ledger::wait`] is zero.
     pub fn note(&mut self, now: Duration) {
-        let leaves = now.saturating_add(WINDOW);
+        let leaves = now.saturating_add(self.window);
         self.leaving.push_back(self.leaving.back().map_or(leaves, |last| leaves.max(*last)));
         self.prune(now);
     }
@@ -171,7 +179,7 @@ impl Ledger {
         let until = match retry_after {
             Some(span) => now.saturating_add(span.min(RETRY_AFTER_MAX)),
             None if self.held(now) > 0 => self.doubted.until,
-            None => self.leaving.iter().find(|leaves| **leaves > now).copied().unwrap_or(now + WINDOW),
+            None => self.leaving.iter().find(|leaves| **leaves > now).copied().unwrap_or(now + self.window),
         };
         self.silent_until = self.silent_until.max(until);
         let before = self.cap(now);

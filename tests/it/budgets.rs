@@ -32,12 +32,24 @@ fn refusals_below_the_budget_lower_what_is_shown_of_it() {
 fn what_upstream_showed_of_itself_is_told() {
     let house = House::alone().open();
     let known = |house: &House| house.source()["capabilities"].clone();
-    let nothing = json!({"lookups_hide_deleted": null, "date_header": null, "passes": null, "rows_mark_deleted": false});
+    let nothing = json!({"lookups_hide_deleted": null, "date_header": null, "passes": null, "rows_mark_deleted": false,
+        "updated_after_inclusive": null});
     assert_eq!(known(&house), nothing);
     let house = House::joined(8, BRISK).rules(|rules| rules.rows_mark_deleted = true).open().swept();
     house.reconcile("incremental", json!({}));
-    let all = json!({"lookups_hide_deleted": null, "date_header": true, "passes": true, "rows_mark_deleted": true});
+    let all = json!({"lookups_hide_deleted": null, "date_header": true, "passes": true, "rows_mark_deleted": true,
+        "updated_after_inclusive": null});
     assert_eq!(known(&house), all);
+}
+
+#[test]
+fn passes_learn_whether_updated_after_takes_in_the_moment_itself() {
+    for inclusive in [true, false] {
+        let plan = House::joined(8, HASTY).rules(|rules| rules.updated_after_inclusive = inclusive);
+        let house = plan.set("sources.main.reconcile.incremental_every", "\"10m\"").open().swept();
+        let learnt = house.until("a pass to ask", || house.source()["capabilities"]["updated_after_inclusive"].as_bool());
+        assert_eq!(learnt, inclusive);
+    }
 }
 
 #[test]

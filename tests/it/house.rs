@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::answers::{Answer, answered, list, sign};
+use crate::joined::COVERED_AFTER;
 
 /// What the only source's deliveries are signed with.
 pub(crate) const SECRET: &str = "secret-of-the-house";
@@ -81,6 +82,14 @@ impl Plan {
     /// Does something to the tenant, or asks what is true of it, before anything is read of it.
     pub(crate) fn tenant<T>(&self, act: impl FnOnce(&mut Tenant) -> T) -> T {
         act(&mut self.tenant.as_ref().expect("a house with a tenant").lock())
+    }
+
+    /// Someone was deleted, so long ago that every listing tells.
+    pub(crate) fn without(self, uid: &str) -> Self {
+        self.tenant(|tenant| tenant.delete(uid)).unwrap();
+        let then = self.clock.now() + Duration::from_secs(COVERED_AFTER);
+        until("the deletion to be old", || (self.clock.now() > then).then_some(()));
+        self
     }
 
     /// Starts everything.

@@ -10,9 +10,7 @@ use crate::joined::{ADA, BEN, BRISK, COVERED_AFTER, EVE, HASTY};
 
 #[test]
 fn the_first_start_sweeps_everyone() {
-    let plan = House::joined(230, BRISK);
-    plan.tenant(|tenant| tenant.delete(EVE)).unwrap();
-    let house = plan.open().swept();
+    let house = House::joined(230, BRISK).without(EVE).open().swept();
     let closed = house.gaps("closed");
     let initial = closed.iter().find(|gap| gap["reason"] == "initial_load").unwrap();
     let sweep = house.reconciliation(&initial["closed_by"]);
@@ -27,15 +25,25 @@ fn the_first_start_sweeps_everyone() {
 
 #[test]
 fn whoever_was_deleted_before_enters_as_deleted() {
-    let plan = House::joined(8, BRISK);
-    plan.tenant(|tenant| tenant.delete(EVE)).unwrap();
-    let house = plan.open().swept();
+    let house = House::joined(8, BRISK).without(EVE).open().swept();
     let eve = house.user(EVE).unwrap();
     assert_eq!((&eve["active"], eve["deleted_at"].is_string()), (&json!(false), true));
     let hidden = house.get(&format!("/api/v1/users/{EVE}"));
     assert_eq!((hidden.status, hidden.code()), (404, "user_not_found"));
     let kinds: Vec<_> = house.changes_of(EVE).into_iter().map(|change| change["kind"].clone()).collect();
     assert_eq!(kinds, ["deleted"]);
+}
+
+#[test]
+fn whoever_was_deleted_a_moment_before_is_doubted_first() {
+    let plan = House::joined(8, BRISK);
+    plan.tenant(|tenant| tenant.delete(EVE)).unwrap();
+    let house = plan.open().swept();
+    house.becomes_right_about(EVE);
+    let kinds: Vec<_> = house.changes_of(EVE).into_iter().map(|change| change["kind"].clone()).collect();
+    assert_eq!(kinds, ["deleted"]);
+    let doubt = house.gaps("closed").into_iter().find(|gap| gap["uid"] == EVE).expect("a gap");
+    assert_eq!(doubt["reason"], "missed_delivery");
 }
 
 #[test]
@@ -129,9 +137,7 @@ fn only_a_pass_revives_while_nobody_knows_what_lookups_hide() {
 
 #[test]
 fn lookups_that_are_known_to_hide_the_deleted_revive_too() {
-    let plan = House::joined(8, BRISK);
-    plan.tenant(|tenant| tenant.delete(EVE)).unwrap();
-    let house = plan.open().swept();
+    let house = House::joined(8, BRISK).without(EVE).open().swept();
     let end = house.tenant(|tenant| tenant.delete(ADA)).unwrap();
     house.hear(&end);
     house.later(COVERED_AFTER);
@@ -146,9 +152,7 @@ fn lookups_that_are_known_to_hide_the_deleted_revive_too() {
 
 #[test]
 fn lookups_that_show_the_deleted_revive_nobody() {
-    let plan = House::joined(8, BRISK).rules(|rules| rules.lookups_show_deleted = true);
-    plan.tenant(|tenant| tenant.delete(EVE)).unwrap();
-    let house = plan.open().swept();
+    let house = House::joined(8, BRISK).rules(|rules| rules.lookups_show_deleted = true).without(EVE).open().swept();
     for _ in 0..3 {
         let lookup = house.reconcile("lookup", json!({"uid": EVE}));
         assert_eq!(lookup["progress"]["rows"], 1);

@@ -12,6 +12,8 @@ use crate::plan::Plan;
 
 /// Rows of one import.
 const IMPORT_ROWS: u32 = 250;
+/// Commits that fail one after the other, fewer than this.
+const FAILED_IN_A_ROW_MAX: u64 = 60;
 /// Polls between two kills that were drawn, at most.
 const KILL_WITHIN: u32 = 4000;
 
@@ -25,6 +27,10 @@ pub(crate) enum Happening {
     Restart,
     /// The token no longer sees one user in so many, or sees all again.
     Hide(Option<u32>),
+    /// The token may read users, or may not any more.
+    Scope(bool),
+    /// The store's next commit fails, and reaches the disk all the same, or does not.
+    FailedCommit(bool),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +41,8 @@ pub(crate) enum Life {
     Swap,
     Purge,
     Import,
+    /// Somebody new gets the uid of someone who was deleted.
+    Rehire,
 }
 
 /// Happenings by their time.
@@ -70,6 +78,7 @@ impl Happenings {
                 80..90 => Life::Burst,
                 90..94 => Life::Swap,
                 94..97 => Life::Purge,
+                97..98 => Life::Rehire,
                 _ => Life::Someone,
             };
             happenings.put(at, Happening::Life(life));
@@ -79,6 +88,18 @@ impl Happenings {
         for _ in 0..plan.steps {
             let step = rng.random_range(-3_600_000..=3_600_000);
             happenings.put(within(rng), Happening::ClockStep(step));
+        }
+        for _ in 0..plan.failed_commits {
+            let begin = within(rng);
+            // One after the other, as a full disk has it.
+            for second in 0..rng.random_range(1..FAILED_IN_A_ROW_MAX) {
+                happenings.put(begin + Duration::from_secs(second), Happening::FailedCommit(rng.random()));
+            }
+        }
+        if let Some(span) = plan.without_scope {
+            let begin = within(rng);
+            happenings.put(begin, Happening::Scope(false));
+            happenings.put(begin + span, Happening::Scope(true));
         }
         for _ in 0..plan.kills {
             happenings.kills.push(rng.random_range(1..KILL_WITHIN));
@@ -138,6 +159,7 @@ impl Life {
                 }
                 Vec::new()
             }
+            Self::Rehire => (0..16).find_map(|_| tenant.rehire(&anyone(tenant, rng)?)).into_iter().collect(),
             Self::Import => (0..IMPORT_ROWS).map(|_| tenant.create()).collect(),
         }
     }

@@ -3,17 +3,26 @@
 use std::time::Duration;
 
 use rollcall::directory::Broken;
+use rollcall::simulator::faults::Faults;
+use rollcall::simulator::outbox::Chaos;
+use rollcall::simulator::tenant::Habits;
+use rollcall::simulator::wire::Weather;
 
 use crate::plan::Plan;
 use crate::tell;
 
 /// Seeds that are tried with each rule broken.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 
 /// Whether any of the first seeds fails with something broken, and holds without.
 fn noticed(what: &str, breaks: impl Fn(&mut Plan)) {
+    noticed_among(Plan::of, what, breaks);
+}
+
+/// The same among plans of one kind.
+fn noticed_among(plan_of: impl Fn(u64) -> Plan, what: &str, breaks: impl Fn(&mut Plan)) {
     let failing = (0..SEEDS).find_map(|seed| {
-        let sound = Plan::of(seed);
+        let sound = plan_of(seed);
         let mut plan = sound.clone();
         breaks(&mut plan);
         let why = tell(plan).err()?;
@@ -32,6 +41,18 @@ fn a_service_without_a_ledger_is_noticed() {
     breaking(Broken::Ledger);
 }
 
+/// Larger budgets keep one call for asking the time, which makes up for the guard where calls follow one another.
+#[test]
+fn a_ledger_without_its_guard_is_noticed() {
+    let slow = |seed| {
+        let mut plan = Plan::of(seed);
+        plan.weather = Weather { travel_max: Duration::from_secs(20), ..Weather::default() };
+        (plan.budgets, plan.rules.faults, plan.kills, plan.steps) = ((9, 60), Faults::default(), 0, 0);
+        plan
+    };
+    noticed_among(slow, "Guard", |plan| plan.broken = Some(Broken::Guard));
+}
+
 #[test]
 fn rows_that_revive_are_noticed() {
     breaking(Broken::RowsRevive);
@@ -40,6 +61,19 @@ fn rows_that_revive_are_noticed() {
 #[test]
 fn claims_that_survive_a_covering_read_are_noticed() {
     breaking(Broken::ClaimsSurvive);
+}
+
+/// Only an event that comes after passes have read beyond it, by a clock far ahead, is beyond every other repair but a sweep.
+#[test]
+fn a_service_that_never_asks_for_confirmation_is_noticed() {
+    let late = |seed| {
+        let mut plan = Plan::of(seed);
+        plan.habits = Habits { events_ahead_millis: 3_600_000, ..Habits::default() };
+        plan.chaos = Chaos { loss: 0.3, reorder: 0.5, hold_max: Duration::from_secs(3000), ..plan.chaos };
+        (plan.narrowed, plan.details, plan.full_every) = (false, false, "7d");
+        plan
+    };
+    noticed_among(late, "Unconfirmed", |plan| plan.broken = Some(Broken::Unconfirmed));
 }
 
 #[test]

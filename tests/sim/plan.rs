@@ -42,6 +42,10 @@ pub(crate) struct Plan {
     pub(crate) down_max: Duration,
     /// Someone narrows the token's scope for a while, in which nothing else happens.
     pub(crate) narrowed: bool,
+    /// How often commits begin to fail.
+    pub(crate) failed_commits: u32,
+    /// For so long the token lacks its scope.
+    pub(crate) without_scope: Option<Duration>,
     /// Calls an hour: listings, lookups.
     pub(crate) budgets: (u32, u32),
     pub(crate) tolerance: Duration,
@@ -97,6 +101,8 @@ impl Plan {
             kills: if rng.random_bool(0.6) { rng.random_range(1..6) } else { 0 },
             down_max: Duration::from_secs(rng.random_range(1..2400)),
             narrowed,
+            failed_commits: 0,
+            without_scope: None,
             budgets,
             tolerance: Duration::from_secs(15),
             max_deletes: "5%",
@@ -109,6 +115,15 @@ impl Plan {
             plan.trouble += Duration::from_secs(4 * 3600);
         }
         (plan.rules.bulk_per_hour, plan.rules.lookups_per_hour) = (100, 300);
+        // Only the engine in memory fails on purpose; what becomes of a disk's is proved elsewhere.
+        plan.failed_commits = if !plan.on_disk && rng.random_bool(0.3) { rng.random_range(1..6) } else { 0 };
+        plan.without_scope = rng.random_bool(0.15).then(|| Duration::from_secs(60 * rng.random_range(1..90)));
+        // Where no row moves unseen, deliveries and passes have to do without sweeps.
+        if plan.habits.unbumped <= 0.0 && !plan.narrowed && rng.random_bool(0.4) {
+            plan.full_every = "7d";
+            // Whoever was deleted for good is found by a sweep that comes six hours after the last one.
+            plan.healing += Duration::from_secs(4 * 3600);
+        }
         plan
     }
 }

@@ -87,7 +87,7 @@ struct Engine {
 }
 
 /// What a simulation was, in numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Polls of actors.
     pub(crate) polls: u64,
@@ -159,6 +159,7 @@ impl World {
 
     /// Faults stop: what was switched off is switched on again.
     fn calm(&mut self) {
+        self.allow(true);
         self.outbox.behave(Chaos::none());
         self.outbox.reactivate();
         self.wired.behave(|rules, weather| {
@@ -214,9 +215,19 @@ impl World {
             }
             Happening::ClockStep(millis) => self.clock.set_by(millis),
             Happening::Restart => self.start(),
+            Happening::Scope(may_read) => self.allow(may_read),
+            Happening::FailedCommit(reaches) => {
+                if let Disk::Memory(memory) = &self.disk {
+                    memory.fail_next(reaches);
+                }
+            }
             Happening::Hide(each) => self.wired.behave(|rules, _| rules.hidden = each),
         }
         self.checks.hides(&happening, self.now());
+    }
+
+    fn allow(&self, may_read: bool) {
+        self.wired.behave(|rules, _| _ = rules.tokens.insert(API_TOKEN.to_owned(), may_read));
     }
 
     fn announce(&mut self, events: Vec<Event>) {

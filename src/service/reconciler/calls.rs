@@ -101,7 +101,10 @@ impl Reconciler {
         let (reply, answer) = oneshot::channel();
         let record = Some(run.record.clone());
         self.send(Repair { run: record, evidence, shown, closes, edit, ..self.nothing(reply) }).await?;
-        let repaired = answer.await.map_err(|_| Trouble::Refused)??;
+        let repaired = answer.await.map_err(|_| Trouble::Refused).and_then(|repaired| Ok(repaired?));
+        // What failed may be there nevertheless, under a number that it does not know.
+        self.orphaned |= repaired.is_err() && run.record.id == 0;
+        let repaired = repaired?;
         if let Some(record) = &repaired.run {
             run.record = record.clone();
         }

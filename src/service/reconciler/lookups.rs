@@ -137,7 +137,7 @@ impl Reconciler {
     }
 
     pub(super) fn is_suspected(&self, uid: &str) -> Result<bool, Trouble> {
-        self.candidate(uid).map(|candidate| candidate.is_some())
+        Ok(self.means.store.record(&self.means.tenant.name, uid)?.is_some_and(|record| absence::is_suspected(&record)))
     }
 
     /// Whether someone was found lately.

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::calls::both;
+use super::edge::{self, Edge};
+use super::rows::Told;
 use super::run::{Pass, Run, Work};
-use super::totals::{Total, all_query};
-use super::walk::{Progress, Walk};
+use super::totals::Total;
+use super::walk::{Progress, Walk, Window};
 use super::{Reconciler, Step, Trouble, rows};
 use crate::directory::{Evidence, Missing, Reason, Sign, Timestamp, User, absence, merge};
 use crate::service::job::{Close, READ_AGAIN_AFTER};
 use crate::storage::{Endpoint, RunState};
+use crate::upstream::mangoapps::client::PageQuery;
 
 /// Why something may have been missed of the whole source: a pass or a sweep that begins later would find it.
 pub(super) const ANSWERED: [Reason; 6] =
@@ -19,17 +22,23 @@ impl Reconciler {
     /// A pass from the cursor on; `None` before the first sweep, which sets it.
     pub(super) fn new_pass(&self) -> Option<Pass> {
         let cursor = self.means.store.source(&self.means.tenant.name).ok()?.cursor?;
-        let began = self.means.tenant.time.now();
-        Some(Pass::new(began, cursor))
+        Some(Pass::new(self.means.tenant.time.now(), self.window(cursor)))
+    }
+
+    /// The rows from a moment on.
+    fn window(&self, from: Timestamp) -> Window {
+        let state = self.means.store.source(&self.means.tenant.name).unwrap_or_default();
+        Window { from, margin: edge::margin(state.updated_after_inclusive) }
     }
 
     /// Asks for one page.
     pub(super) async fn pass(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let walk = pass.live.as_mut().unwrap_or(&mut pass.all);
-        let query = match (&pass.total, pass.counting) {
-            (Total::Asked, _) => all_query(),
-            (_, true) => Walk::new(walk.from(), false).count_query(),
+        let query = match (pass.total, pass.edge, pass.counting) {
+            (Total::Asked, _, _) => PageQuery::count(None, false),
+            (_, Edge::Asked(moment), _) => edge::query(moment),
+            (_, _, true) => PageQuery::count(Some(Walk::new(walk.window(), false).after()), false),
             _ => walk.query(),
         };
         let mut sent = self.reserve(Endpoint::Bulk).await?;
@@ -41,6 +50,11 @@ impl Reconciler {
         pass.began = pass.began.min(sent.began);
         if pass.total == Total::Asked {
             pass.total = Total::Told(page.total);
+            self.totalled = Some(self.means.clock.elapsed());
+            return self.conclude(run).await;
+        }
+        if let Edge::Asked(moment) = pass.edge {
+            pass.edge = Edge::Told(edge::shown(&page, moment));
             return self.conclude(run).await;
         }
         if pass.counting {
@@ -84,7 +98,7 @@ impl Reconciler {
             }
         }
         if in_doubt {
-            pass.live = Some(Walk::new(pass.all.from(), false));
+            pass.live = Some(Walk::new(pass.all.window(), false));
         } else {
             pass.counting = true;
         }
@@ -98,19 +112,18 @@ impl Reconciler {
         if pass.all.expected().is_none_or(|all| total >= all) {
             return self.conclude(run).await;
         }
-        pass.live = Some(Walk::new(pass.all.from(), false));
+        pass.live = Some(Walk::new(pass.all.window(), false));
         Ok(())
     }
 
     /// Commits what was read, moves the cursor, and asks who should have been returned and was not.
     async fn conclude(&mut self, run: &mut Run) -> Result<(), Trouble> {
-        let roomy = self.has_room_for_totals(run);
-        let Work::Pass(pass) = &mut run.work else { return Ok(()) };
-        if pass.total == Total::Unasked && pass.complete && !pass.more && roomy {
-            pass.total = Total::Asked;
+        if self.has_a_question(run)? {
             return Ok(());
         }
+        let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         let (began, complete, more, total) = (pass.began, pass.complete, pass.more, pass.total);
+        let inclusive = if let Edge::Told(shown) = pass.edge { shown } else { None };
         let newest = pass.horizon.map_or(pass.all.newest(), |horizon| pass.all.newest().min(Some(horizon)));
         let seen: std::collections::HashSet<String> = pass.all.rows().keys().cloned().collect();
         let is_empty = pass.live.as_ref().is_some_and(|live| live.rows().is_empty());
@@ -135,6 +148,7 @@ impl Reconciler {
         let edit: super::Edit = Box::new(move |state| {
             (state.cursor, state.passed_at) = (cursor, Some(wall));
             state.passes_usable = Some(true);
+            state.updated_after_inclusive = inclusive.or(state.updated_after_inclusive);
             state.rows_mark_deleted |= marks;
             state.count_differs = differs.unwrap_or(state.count_differs);
             state.clock_offset_millis = offset.or(state.clock_offset_millis);
@@ -144,7 +158,7 @@ impl Reconciler {
             self.commit(run, Step { edit: Some(edit), ..Step::default() }).await?;
             // Rows that were gathered are the reason, so there is a newest one; a dry run goes on from it too.
             let from = newest.or(held).unwrap_or(began).floor_to_second();
-            run.work = Work::Pass(Box::new(Pass { complete, ..Pass::new(began, from) }));
+            run.work = Work::Pass(Box::new(Pass { complete, ..Pass::new(began, self.window(from)) }));
             return Ok(());
         }
         let judged = if complete {
@@ -164,6 +178,22 @@ impl Reconciler {
             self.passed = Some(began);
         }
         Ok(())
+    }
+
+    /// Whether a pass that read its window asks something more, with calls that repairs leave over.
+    fn has_a_question(&self, run: &mut Run) -> Result<bool, Trouble> {
+        let edge = if self.has_room_to_ask(run) { self.edge_to_ask(run)? } else { return Ok(false) };
+        let Work::Pass(pass) = &mut run.work else { return Ok(false) };
+        if !pass.complete || pass.more {
+            return Ok(false);
+        }
+        if let Some(moment) = edge {
+            pass.edge = Edge::Asked(moment);
+            return Ok(true);
+        }
+        let asks = pass.total == Total::Unasked;
+        pass.total = if asks { Total::Asked } else { pass.total };
+        Ok(asks)
     }
 
     /// A live listing without a single user may be an answer without content. Whoever is held as alive is looked up before that counts; of
@@ -237,22 +267,23 @@ pub(super) fn is_gone(evidence: &Evidence) -> bool {
 /// What the rows say: present in the later, live window is alive; only in the other one is deleted.
 fn sightings(pass: &Pass, found_by: u64) -> Vec<(String, Evidence)> {
     let mut evidence = Vec::new();
+    let silent = Told { sign: Sign::Silent, swept: None, expected: false, found_by };
     let Some(live) = &pass.live else {
         for (uid, row) in pass.all.rows() {
-            evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Silent, None, found_by)));
+            evidence.extend(rows::listed((uid, &row.fields), row.sent, silent));
         }
         return evidence;
     };
     let within = |fields| pass.horizon.is_none_or(|horizon| merge::time(fields, "updated_at").is_some_and(|row| row < horizon));
     for (uid, row) in pass.all.rows().iter().filter(|(uid, _)| !live.rows().contains_key(*uid)) {
-        evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Silent, None, found_by)));
+        evidence.extend(rows::listed((uid, &row.fields), row.sent, silent));
         if let Some(sent) = live.began().filter(|_| pass.complete && within(&row.fields)) {
             let missing = Missing { listed: true, began: sent.began, call: sent.call, found_by };
             evidence.push((uid.clone(), Evidence::Missing(missing)));
         }
     }
     for (uid, row) in live.rows() {
-        evidence.extend(rows::listed((uid, &row.fields), row.sent, (Sign::Alive, None, found_by)));
+        evidence.extend(rows::listed((uid, &row.fields), row.sent, Told { sign: Sign::Alive, ..silent }));
     }
     evidence
 }

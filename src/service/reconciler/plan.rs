@@ -172,7 +172,7 @@ impl Reconciler {
     }
 
     /// Where lookups show deleted users too, only the live listing tells whether candidates for deletion live, once enough time has
-    /// passed; returns the others.
+    /// passed, and whether those do whose announced deletion no pass confirmed; returns the others.
     fn plan_searches<'a>(&mut self, users: Vec<&'a Due>) -> Vec<&'a Due> {
         let (now, pause) = (self.means.tenant.time.now(), self.means.settings.confirm_deletes_after);
         let (mut candidates, mut others) = (Vec::new(), Vec::new());
@@ -180,6 +180,7 @@ impl Reconciler {
             match self.candidate(&user.uid) {
                 Ok(Some(candidate)) if now >= candidate.began + pause => candidates.push(user),
                 Ok(Some(_)) => {}
+                Ok(None) if self.is_deletion_unconfirmed(user) => candidates.push(user),
                 _ => others.push(user),
             }
         }
@@ -188,6 +189,12 @@ impl Reconciler {
             self.start(Mode::Lookup, Work::Searches(queue), (Urgency::Repair, reasons(&candidates)));
         }
         others
+    }
+
+    fn is_deletion_unconfirmed(&self, user: &Due) -> bool {
+        let record = self.means.store.record(&self.means.tenant.name, &user.uid).ok().flatten();
+        let is_announced = record.is_some_and(|record| record.life.deletion.is_some());
+        is_announced && user.gaps.iter().any(|(reason, _, _)| *reason == Reason::UnconfirmedEvent)
     }
 
     /// Lookups that are kept for what cannot wait: a third.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::directory::{Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, Progress, Reconciliation, RunState, Sweep};
 
+use super::edge::Edge;
 use super::totals::Total;
-use super::walk::Walk;
+use super::walk::{Walk, Window};
 
 /// Which runs go first. The order of the variants is the order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,8 @@ pub struct Pass {
     pub live: Option<Walk>,
     /// Whether upstream's total is asked for at the end.
     pub total: Total,
+    /// Whether it is asked at the end what `updated_after` means.
+    pub edge: Edge,
     /// Whether the window was read as a whole.
     pub complete: bool,
     /// Whether rows wait behind the newest one read.
@@ -74,15 +77,16 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// A pass that began then, from `from` on.
+    /// A pass that began then, over a window.
     #[must_use]
-    pub const fn new(began: Timestamp, from: Timestamp) -> Self {
+    pub const fn new(began: Timestamp, window: Window) -> Self {
         Self {
             began,
-            all: Walk::new(from, true),
+            all: Walk::new(window, true),
             counting: false,
             live: None,
             total: Total::Unasked,
+            edge: Edge::Unasked,
             complete: true,
             more: false,
             horizon: None,
@@ -105,13 +109,15 @@ pub struct Run {
     pub not_before: Duration,
     /// Until when it was said to wait for its budget, by the same clock.
     pub waits_until: Option<Duration>,
+    /// How it ends, and why, once the store takes that.
+    pub end: Option<(RunState, Option<String>)>,
 }
 
 impl Run {
     /// A run for a record that is about to start.
     #[must_use]
     pub const fn new(record: Reconciliation, work: Work, urgency: Urgency) -> Self {
-        Self { record, work, urgency, failures: 0, not_before: Duration::ZERO, waits_until: None }
+        Self { record, work, urgency, failures: 0, not_before: Duration::ZERO, waits_until: None, end: None }
     }
 
     /// Which budget its next call counts against.

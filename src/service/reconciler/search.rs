@@ -17,7 +17,7 @@ impl Reconciler {
         // As with lookups: before someone's absence may count, someone else has to be found.
         let witness = if self.is_suspected(&uid)? { self.witness_needed() } else { None };
         let (uid, is_witness) = (witness.clone().unwrap_or(uid), witness.is_some());
-        let Some(email) = self.present_email(run, &uid).await? else { return Ok(()) };
+        let Some(email) = self.present_email(run, (&uid, is_witness)).await? else { return Ok(()) };
         let mut sent = self.reserve(Endpoint::Bulk).await?;
         let search = Some(email);
         let query =
@@ -53,7 +53,7 @@ impl Reconciler {
 
     /// The user's e-mail as upstream tells it now: whoever is sought by an old one is not found. `None` where that is not to be had yet, or
     /// the user is settled by it.
-    async fn present_email(&mut self, run: &mut Run, uid: &str) -> Result<Option<String>, Trouble> {
+    async fn present_email(&mut self, run: &mut Run, (uid, is_witness): (&str, bool)) -> Result<Option<String>, Trouble> {
         let wait = self.wait(Endpoint::Lookup);
         if !wait.is_zero() {
             run.not_before = self.means.clock.elapsed() + wait;
@@ -65,7 +65,10 @@ impl Reconciler {
         let found = self.observe(Endpoint::Lookup, &mut sent, answer)?;
         let email = match &found {
             Lookup::Found(fields) => fields.get("email").and_then(Value::as_str).filter(|email| !email.is_empty()).map(str::to_owned),
-            Lookup::NotFound => None,
+            Lookup::NotFound => {
+                self.witnessed(false, is_witness);
+                None
+            }
         };
         let evidence = self.evidence(run, (uid, self.lookups_hide_deleted()), (found, sent))?;
         if email.is_none()

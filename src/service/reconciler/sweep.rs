@@ -4,6 +4,7 @@
 //! again. A sweep is complete when it saw as many users as upstream counts; else it may update users and concludes nothing.
 
 use super::calls::both;
+use super::rows::Told;
 use super::run::{Run, SweepWork, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Sent, Step, Trouble, pass, rows};
@@ -25,7 +26,7 @@ impl Reconciler {
     /// Asks for one page, or for the count that tells whether there are deleted users at all.
     pub(super) async fn sweep(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Sweep(work) = &run.work else { return Ok(()) };
-        let query = if work.counting { count_query() } else { page_query(&work.state) };
+        let query = if work.counting { PageQuery::count(None, true) } else { page_query(&work.state) };
         let counting = work.counting;
         let mut sent = self.reserve(Endpoint::Bulk).await?;
         let answer = self.means.client.page(&query).await;
@@ -107,12 +108,8 @@ impl Reconciler {
         state.reconciliation = run.record.id;
         let mut evidence = Vec::new();
         for (uid, fields) in &page.rows {
-            evidence.extend(rows::listed((uid, fields), sent, (sign, swept, run.record.id)));
-        }
-        for (_, evidence) in &mut evidence {
-            if let Evidence::Sighting(sighting) = evidence {
-                sighting.expected = initial;
-            }
+            let told = Told { sign, swept, expected: initial, found_by: run.record.id };
+            evidence.extend(rows::listed((uid, fields), sent, told));
         }
         let marks = page.rows.iter().any(|(_, fields)| absence::mark(fields).is_some());
         let edit: super::Edit = Box::new(move |source| {
@@ -209,8 +206,4 @@ fn page_query(state: &Sweep) -> PageQuery {
     let sort_by = if state.round >= ROUNDS_MAX { "name" } else { "created_at" };
     let include_deleted = state.with_deleted;
     PageQuery { page: state.page, per_page: PAGE_ROWS_MAX, sort_by, updated_after: None, include_deleted, search: None }
-}
-
-const fn count_query() -> PageQuery {
-    PageQuery { page: 1, per_page: 1, sort_by: "created_at", updated_after: None, include_deleted: true, search: None }
 }

@@ -106,13 +106,16 @@ impl Reconciler {
 
     /// The last candidate of a run is settled.
     async fn confirmed(&mut self, id: u64) -> Result<(), Trouble> {
-        self.staged.remove(&id);
-        let Some(record) = self.means.store.reconciliation(id)?.filter(|record| !record.state.is_over()) else { return Ok(()) };
+        let Some(record) = self.means.store.reconciliation(id)?.filter(|record| !record.state.is_over()) else {
+            self.staged.remove(&id);
+            return Ok(());
+        };
         let mut run = self.as_run(record);
         (run.record.state, run.record.message) = (RunState::Done, None);
         run.record.progress.candidates = 0;
         run.record.finished_at = Some(self.means.clock.now());
         self.commit(&mut run, Step::default()).await?;
+        self.staged.remove(&id);
         self.log_end(&run);
         Ok(())
     }

@@ -1,11 +1,15 @@
 //! Counting: whether upstream lists as many users as the directory holds.
 
+use std::time::Duration;
+
 use super::run::{Run, Urgency, Work};
 use super::{Reconciler, Trouble};
 use crate::directory::{Reason, gap};
 use crate::service::job::SourceEvidence;
 use crate::storage::Endpoint;
-use crate::upstream::mangoapps::client::PageQuery;
+
+/// However little is left, the total is asked for so often.
+const TOTAL_EVERY: Duration = Duration::from_secs(3600);
 
 /// How a pass stands with upstream's total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +24,13 @@ pub enum Total {
 }
 
 impl Reconciler {
-    /// Whether a pass may spend one more call on upstream's total: only one that the schedule asked for, while more than half of the
-    /// budget is left for repairs.
-    pub(super) fn has_room_for_totals(&self, run: &Run) -> bool {
-        let capacity = self.means.tenant.budgets.capacity(Endpoint::Bulk);
-        let left = self.ledger(Endpoint::Bulk).remaining(self.means.clock.elapsed());
-        matches!(run.work, Work::Pass(_)) && run.urgency == Urgency::Scheduled && !run.record.dry_run && left > capacity / 2
+    /// Whether a pass may spend one more call on what nobody waits for: only one that the schedule asked for, while more than half of the
+    /// budget is left for repairs, and once an hour in any case: passes in degraded mode may leave less than that for ever.
+    pub(super) fn has_room_to_ask(&self, run: &Run) -> bool {
+        let (capacity, now) = (self.means.tenant.budgets.capacity(Endpoint::Bulk), self.means.clock.elapsed());
+        let is_roomy = self.ledger(Endpoint::Bulk).remaining(now) > capacity / 2;
+        let may_ask = is_roomy || self.totalled.is_none_or(|asked| now >= asked + TOTAL_EVERY);
+        matches!(run.work, Work::Pass(_)) && run.urgency == Urgency::Scheduled && !run.record.dry_run && may_ask
     }
 
     /// Whether upstream's total differs from the directory's, where it was told; the second time in a row shows `count_mismatch`.
@@ -46,9 +51,4 @@ impl Reconciler {
         let at = self.at();
         Ok((Some(true), vec![SourceEvidence { reason: Reason::CountMismatch, uid: None, gap: gap::open(None, at.now, &at) }]))
     }
-}
-
-/// What asks only how many users live.
-pub(super) const fn all_query() -> PageQuery {
-    PageQuery { page: 1, per_page: 1, sort_by: "created_at", updated_after: None, include_deleted: false, search: None }
 }

@@ -30,10 +30,19 @@ pub struct Row {
     pub sent: Sent,
 }
 
+/// The rows from a moment on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The moment, as an `updated_at`.
+    pub from: Timestamp,
+    /// How far before a moment to ask, so that rows of that moment are told.
+    pub margin: Duration,
+}
+
 /// One listing's window on its way.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    from: Timestamp,
+    window: Window,
     include_deleted: bool,
     cursor: Timestamp,
     page: u64,
@@ -63,13 +72,13 @@ pub enum Progress {
 }
 
 impl Walk {
-    /// A walk over all rows with an `updated_at` from `from` on.
+    /// A walk over a window's rows.
     #[must_use]
-    pub const fn new(from: Timestamp, include_deleted: bool) -> Self {
+    pub const fn new(window: Window, include_deleted: bool) -> Self {
         Self {
-            from,
+            window,
             include_deleted,
-            cursor: from,
+            cursor: window.from,
             page: 1,
             expected: None,
             walk: 0,
@@ -80,29 +89,29 @@ impl Walk {
         }
     }
 
-    /// Where the window begins.
+    /// The whole window.
     #[must_use]
-    pub const fn from(&self) -> Timestamp {
-        self.from
+    pub const fn window(&self) -> Window {
+        self.window
     }
 
-    /// The page to ask for next. A second is taken off, since nobody promised that `updated_after` is strict.
+    /// The `updated_after` to ask for next.
+    #[must_use]
+    pub fn after(&self) -> Timestamp {
+        self.cursor - self.window.margin
+    }
+
+    /// The page to ask for next.
     #[must_use]
     pub fn query(&self) -> PageQuery {
         PageQuery {
             page: self.page,
             per_page: PAGE_ROWS_MAX,
             sort_by: ORDERS.get(self.walk).copied().unwrap_or("name"),
-            updated_after: Some(self.cursor - Duration::from_secs(1)),
+            updated_after: Some(self.after()),
             include_deleted: self.include_deleted,
             search: None,
         }
-    }
-
-    /// What asks only how many rows the window holds.
-    #[must_use]
-    pub fn count_query(&self) -> PageQuery {
-        PageQuery { per_page: 1, ..self.query() }
     }
 
     /// How many rows upstream said that the window holds.
@@ -124,7 +133,7 @@ impl Walk {
             // An answer without content, after one with some.
             return Progress::Uncertain;
         }
-        if self.cursor == self.from && self.page == 1 {
+        if self.cursor == self.window.from && self.page == 1 {
             self.expected = Some(self.expected.map_or(page.total, |expected| expected.min(page.total)));
         }
         if !self.is_asked_for(&page) {
@@ -169,7 +178,7 @@ impl Walk {
             return Progress::Uncertain;
         }
         self.walk += 1;
-        (self.cursor, self.page) = (self.from, 1);
+        (self.cursor, self.page) = (self.window.from, 1);
         Progress::More
     }
 
@@ -202,6 +211,10 @@ mod tests {
         Timestamp::from_millis((1_763_000_000 + offset) * 1000)
     }
 
+    fn window(from: i64) -> Window {
+        Window { from: second(from), margin: Duration::from_secs(1) }
+    }
+
     /// An upstream that holds users by `updated_at` and answers strictly, with ties in an order of its own for each call.
     fn answer(users: &[(u32, i64)], query: &PageQuery, call: u32) -> UserPage {
         let after = query.updated_after.expect("a window");
@@ -220,7 +233,7 @@ mod tests {
     }
 
     fn walk(users: &mut Vec<(u32, i64)>, mut between: impl FnMut(&mut Vec<(u32, i64)>, u32)) -> (Walk, Progress, u32) {
-        let mut walk = Walk::new(second(0), true);
+        let mut walk = Walk::new(window(0), true);
         for call in 1..200 {
             let progress = walk.take(answer(users, &walk.query(), call), Sent { began: second(1000), call: u64::from(call) });
             if progress != Progress::More {
@@ -263,8 +276,8 @@ mod tests {
     fn an_upstream_that_ignores_what_is_asked_for_is_noticed() {
         let users: Vec<(u32, i64)> = (0..10).map(|id| (id, i64::from(id))).collect();
         let sent = Sent { began: second(1000), call: 1 };
-        let asked = Walk::new(second(5), true);
-        let mut everyone = answer(&users, &Walk::new(second(0), true).query(), 1);
+        let asked = Walk::new(window(5), true);
+        let mut everyone = answer(&users, &Walk::new(window(0), true).query(), 1);
         assert_eq!(asked.clone().take(everyone.clone(), sent), Progress::Ignored);
         everyone.rows.retain(|(uid, _)| uid.parse::<u32>().unwrap() >= 5);
         everyone.total = 5;

@@ -39,6 +39,14 @@ pub struct PageQuery {
     pub search: Option<String>,
 }
 
+impl PageQuery {
+    /// What asks only how many users there are, updated after a moment if one is told.
+    #[must_use]
+    pub const fn count(updated_after: Option<Timestamp>, include_deleted: bool) -> Self {
+        Self { page: 1, per_page: 1, sort_by: "created_at", updated_after, include_deleted, search: None }
+    }
+}
+
 /// One page of a listing, checked: it echoes the asked page and size, every row is an object with a `uid`, no uid twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserPage {
