@@ -230,7 +230,7 @@ impl Reconciler {
     /// How long there is nothing to do, if nobody asks for anything and nothing is shown meanwhile: until a run may go on, or a gap is due.
     fn rest(&self) -> Duration {
         let now = self.means.clock.elapsed();
-        let runs = self.runs.iter().map(|run| run.not_before.saturating_sub(now).max(self.wait(run.endpoint())));
+        let runs = self.runs.iter().map(|run| run.not_before.saturating_sub(now).max(self.wait_of(run)));
         let first = self.means.store.due(&self.means.tenant.name, 1, &self.held());
         let gap = first.first().map(|user| user.due.since(self.means.tenant.time.now()));
         // What is due and could not be planned waits for something else, for a pass or for a pause to be over.

@@ -31,6 +31,8 @@ pub struct Rules {
     pub rows_mark_deleted: bool,
     /// `updated_after` means at or after.
     pub updated_after_inclusive: bool,
+    /// `updated_after` is passed over.
+    pub windowless: bool,
     /// Rows that are equal in what they are sorted by come in another order each time.
     pub unstable_ties: bool,
     /// Answers show the tenant as it was so long ago, as far as [`Desk`] was told to remember that.
@@ -54,6 +56,7 @@ impl Rules {
             lookups_show_deleted: false,
             rows_mark_deleted: false,
             updated_after_inclusive: false,
+            windowless: false,
             unstable_ties: false,
             lag: Duration::ZERO,
             hidden: None,
@@ -195,8 +198,8 @@ impl Desk {
 
     fn serve(&mut self, ask: Ask<'_>) -> Reply {
         let ties = self.rules.unstable_ties.then(|| self.rng.random());
-        let Rules { updated_after_inclusive: inclusive, rows_mark_deleted: marked, hidden, .. } = self.rules;
-        let manners = Manners { inclusive, ties, marked, hidden };
+        let Rules { updated_after_inclusive: inclusive, rows_mark_deleted: marked, hidden, windowless, .. } = self.rules;
+        let manners = Manners { inclusive, ties, marked, hidden, windowless };
         let lagging = self.clock.elapsed().saturating_sub(self.rules.lag);
         let past = self.past.iter().rev().find(|(at, _)| *at <= lagging).or_else(|| self.past.front());
         let now = self.tenant.lock();

@@ -37,6 +37,8 @@ enum SortBy {
 /// How the tenant reads its own documentation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Manners {
+    /// `updated_after` is passed over.
+    pub(super) windowless: bool,
     /// `updated_after` means at or after.
     pub(super) inclusive: bool,
     /// What the order of equal rows depends on this time; `None` for always the same one.
@@ -135,7 +137,9 @@ impl Query {
     fn wants(&self, person: &Person, manners: Manners) -> bool {
         (self.include_deleted || person.deleted_at.is_none())
             && self.active.is_none_or(|active| person.active == active)
-            && self.updated_after.is_none_or(|after| person.updated_at > after || manners.inclusive && person.updated_at == after)
+            && self
+                .updated_after
+                .is_none_or(|after| manners.windowless || person.updated_at > after || manners.inclusive && person.updated_at == after)
             && self.department.as_deref().is_none_or(|department| person.department.name == department)
             && self.employment_status.as_deref().is_none_or(|status| person.employment.status == status)
             && self

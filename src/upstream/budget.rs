@@ -30,6 +30,10 @@ const LOWERED_PART_MIN: u32 = 10;
 /// From this budget on, one call is kept for asking what time it is; a smaller one waits an hour after a restart that finds it spent.
 const KEPT_FROM: u32 = 10;
 
+/// What can wait is spread over the parts of an hour.
+const QUARTER: Duration = Duration::from_secs(900);
+const QUARTERS: u32 = 4;
+
 /// How far apart two differences between upstream's clock and the wall clock may be that count as the same.
 const AGREE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -132,6 +136,16 @@ impl Ledger {
     pub fn wait(&self, now: Duration) -> Duration {
         let room_from = self.room_from(now, 0).unwrap_or(now + NEVER);
         room_from.min(self.ask_from().unwrap_or(room_from)).max(self.silent_until).saturating_sub(now)
+    }
+
+    /// How long until a call may be made that can wait: a quarter of an hour holds a quarter of the budget of such, so that what comes in a
+    /// burst is spread over the hour, and what cannot wait finds room.
+    #[must_use]
+    pub fn pace(&self, now: Duration) -> Duration {
+        let share = as_index(self.cap(now) / QUARTERS).max(1);
+        let oldest = self.leaving.len().checked_sub(share).and_then(|index| self.leaving.get(index));
+        // A call leaves the quarter so much earlier than it leaves the window.
+        oldest.map_or(Duration::ZERO, |leaves| leaves.saturating_sub(self.window - QUARTER).saturating_sub(now))
     }
 
     /// How long until so many more calls have been made, each as soon as it may be; `None` when the budget is 0.

@@ -1,12 +1,14 @@
 //! What is shown of the budgets, and of what upstream is able to do.
 
+use std::time::Duration;
+
 use rollcall::clock::Clock;
 use rollcall::directory::Timestamp;
 use serde_json::{Value, json};
 
 use crate::answers::read_bytes;
 use crate::house::House;
-use crate::joined::{BRISK, HASTY};
+use crate::joined::{ADA, BEN, BRISK, COVERED_AFTER, EVE, HASTY};
 
 impl House {
     /// The only source as `/api/v1/sources` shows it.
@@ -43,6 +45,30 @@ fn what_upstream_showed_of_itself_is_told() {
 }
 
 #[test]
+fn repairs_that_can_wait_are_spread_over_the_hour_and_others_are_not() {
+    let now = Timestamp::parse("2026-03-01T08:00:00Z").unwrap();
+    let house = House::joined_by(8, Clock::manual(now)).set("sources.main.lookup_requests_per_hour", 8).open().swept();
+    let looked_up = |house: &House| house.api().lookup_traffic().requests;
+    for uid in [ADA, BEN, EVE] {
+        let event = json!({"event": "user.updated", "timestamp": house.clock.now().to_string(),
+            "data": {"uid": uid, "changes": ["time_zone"], "user": {"uid": uid}}});
+        assert_eq!(house.deliver(&event).outcome(), "applied");
+    }
+    house.clock.advance(Duration::from_secs(COVERED_AFTER));
+    house.until("two of eight lookups", || (looked_up(&house) == 2).then_some(()));
+    house.until("the third to wait", || {
+        house.reconciliations().into_iter().find(|run| run["message"] == "waits for the budget until 08:15:20Z")
+    });
+    // Someone who may wrongly be active does not wait for that.
+    let event = house.tenant(|tenant| tenant.deactivate("E1000005").and_then(|_| tenant.activate("E1000005"))).unwrap();
+    assert_eq!(house.hear(&event).outcome(), "applied");
+    house.clock.advance(Duration::from_secs(COVERED_AFTER));
+    house.until("the urgent one", || (looked_up(&house) == 3).then_some(()));
+    house.clock.advance(Duration::from_secs(900));
+    house.until("the third", || (looked_up(&house) == 4 && house.gaps("open").is_empty()).then_some(()));
+}
+
+#[test]
 fn passes_learn_whether_updated_after_takes_in_the_moment_itself() {
     for inclusive in [true, false] {
         let plan = House::joined(8, HASTY).rules(|rules| rules.updated_after_inclusive = inclusive);
@@ -64,14 +90,14 @@ fn a_sweep_over_several_hours_tells_how_much_is_left_and_until_when_it_waits() {
     assert_eq!((&progress["calls"], &progress["calls_left"], &progress["expected"]), (&json!(2), &json!(9), &json!(900)));
     assert_eq!(progress["estimated_end"], "2026-03-01T13:05:00Z", "{progress}");
     assert_eq!(house.reconciliation(&run["id"])["progress"], *progress);
-    house.clock.advance(std::time::Duration::from_secs(3660));
+    house.clock.advance(Duration::from_secs(3660));
     let later = house.until("it to go on", || waiting(&house).filter(|run| run["progress"]["calls"] == 4));
     assert_eq!((&later["message"], &later["progress"]["calls_left"]), (&json!("waits for the budget until 10:02:00Z"), &json!(7)));
     assert_eq!(later["progress"]["estimated_end"], "2026-03-01T13:05:00Z");
     house.restart();
     let again = house.until("it to wait again", || waiting(&house).filter(|run| run["state"] == "waiting"));
     assert_eq!((&again["id"], &again["progress"]), (&run["id"], &later["progress"]), "{again}");
-    house.clock.advance(std::time::Duration::from_secs(3660));
+    house.clock.advance(Duration::from_secs(3660));
     let done = house.until("the end", || house.reconciliations().into_iter().find(|run| run["state"] == "done"));
     let progress = &done["progress"];
     assert_eq!((&progress["calls_left"], &progress["estimated_end"]), (&Value::Null, &Value::Null));

@@ -161,6 +161,28 @@ fn lookups_that_show_the_deleted_revive_nobody() {
 }
 
 #[test]
+fn an_upstream_that_ignores_what_passes_ask_for_is_noticed_and_does_no_harm() {
+    let house = House::joined(8, BRISK).open().swept();
+    let passes = |house: &House| house.get("/api/v1/sources").body["sources"][0]["capabilities"]["passes"].clone();
+    house.reconcile("incremental", json!({}));
+    assert_eq!(passes(&house), true);
+    drop(house.retitled(ADA));
+    house.later(COVERED_AFTER);
+    house.behave(|rules| rules.windowless = true);
+    let everyone = |house: &House| house.get("/api/v1/users?include_deleted=true&per_page=100").body["users"].clone();
+    let (users, cursor) = (everyone(&house), house.get("/api/v1/sources").body["sources"][0]["watermark"].clone());
+    let pass = house.reconcile("incremental", json!({}));
+    assert_eq!((&pass["state"], &pass["progress"]["changed"]), (&json!("failed"), &json!(0)), "{pass}");
+    assert!(pass["message"].as_str().unwrap().starts_with("upstream ignores updated_after or sort_by"), "{pass}");
+    assert_eq!((passes(&house), everyone(&house)), (json!(false), users));
+    assert_eq!(house.get("/api/v1/sources").body["sources"][0]["watermark"], cursor);
+    house.behave(|_| {});
+    assert_eq!(house.reconcile("incremental", json!({}))["state"], "done");
+    assert_eq!(passes(&house), true);
+    house.becomes_right_about(ADA);
+}
+
+#[test]
 fn an_upstream_in_trouble_changes_nobody_and_is_asked_again_later() {
     let house = House::joined(8, BRISK).open().swept();
     drop(house.retitled(ADA));

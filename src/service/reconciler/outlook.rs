@@ -56,7 +56,7 @@ impl Reconciler {
         let now = self.means.clock.elapsed();
         let mut runs = std::mem::take(&mut self.runs);
         for run in runs.iter_mut().filter(|run| run.may_tell_wait()) {
-            let wait = self.wait(run.endpoint());
+            let wait = self.wait_of(run);
             if wait < WAIT_MIN || run.waits_until == Some(now + wait) {
                 continue;
             }

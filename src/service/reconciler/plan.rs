@@ -105,6 +105,9 @@ impl Reconciler {
         let (swept, usable) = (state.cursor.is_some(), state.passes_usable != Some(false));
         let (by_pass, by_lookup): (Vec<&Due>, Vec<&Due>) = due.iter().partition(|user| self.fits_a_pass(user));
         let only_listings = by_pass.iter().any(|user| user.gaps.iter().any(|(_, need, _)| *need == Need::Listing));
+        if by_pass.iter().any(|user| is_urgent(user)) {
+            self.hasten_pass();
+        }
         let passing = self.runs.iter().any(|run| matches!(run.work, Work::Pass(_)));
         let mut single = by_lookup;
         if usable && (only_listings || by_pass.len() >= PASS_FROM_USERS) {
@@ -116,13 +119,23 @@ impl Reconciler {
                 && rested
                 && let Some(pass) = self.new_pass()
             {
+                let urgency = if by_pass.iter().any(|user| is_urgent(user)) { Urgency::Repair } else { Urgency::Soon };
                 let reasons = reasons(&by_pass);
-                self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Repair, reasons));
+                self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (urgency, reasons));
             }
         } else {
             single.extend(by_pass);
         }
         self.plan_lookups(&single);
+    }
+
+    /// A pass that waited for its turn waits no more: something else wants it now.
+    fn hasten_pass(&mut self) {
+        for run in &mut self.runs {
+            if matches!(run.work, Work::Pass(_)) {
+                run.urgency = run.urgency.min(Urgency::Repair);
+            }
+        }
     }
 
     /// Whether a pass may close this user's gaps: none wants a lookup, and no pass has tried already.
@@ -151,23 +164,34 @@ impl Reconciler {
         }
     }
 
+    /// Who may wrongly be active or wrongly be there goes first, and by all of the budget; the others leave a share of it, and take theirs
+    /// evenly spread.
     fn plan_lookups(&mut self, users: &[&Due]) {
-        if self.runs.iter().any(|run| run.urgency == Urgency::Repair && matches!(run.work, Work::Lookups(_))) {
+        let remaining = self.lookup.remaining(self.means.clock.elapsed());
+        let may_wait = remaining > self.reserve_share();
+        let allowed = users.iter().copied().filter(|user| self.may_look_up(&user.uid));
+        let (urgent, others): (Vec<&Due>, Vec<&Due>) = allowed.partition(|user| is_urgent(user));
+        self.plan_lookups_of(urgent, Urgency::Repair);
+        self.plan_lookups_of(if may_wait { others } else { Vec::new() }, Urgency::Soon);
+    }
+
+    fn plan_lookups_of(&mut self, mut users: Vec<&Due>, urgency: Urgency) {
+        if self.runs.iter().any(|run| run.urgency == urgency && matches!(run.work, Work::Lookups(_))) {
             return;
         }
-        let remaining = self.lookup.remaining(self.means.clock.elapsed());
-        let reserve = self.reserve_share();
-        let allowed: Vec<&&Due> =
-            users.iter().filter(|user| self.may_look_up(&user.uid) && (is_urgent(user) || remaining > reserve)).collect();
-        // Who may wrongly be active or wrongly be there goes first.
-        let (urgent, others): (Vec<&Due>, Vec<&Due>) = allowed.into_iter().copied().partition(|user| is_urgent(user));
-        let mut chosen: Vec<&Due> = urgent.into_iter().chain(others).take(LOOKUPS_MAX).collect();
+        users.truncate(LOOKUPS_MAX);
         if self.lookups_hide_deleted() == Some(false) {
-            chosen = self.plan_searches(chosen);
+            users = self.plan_searches(users);
         }
-        if !chosen.is_empty() {
-            let queue: VecDeque<String> = chosen.iter().map(|user| user.uid.clone()).collect();
-            self.start(Mode::Lookup, Work::Lookups(queue), (Urgency::Repair, reasons(&chosen)));
+        let queue: VecDeque<String> = users.iter().map(|user| user.uid.clone()).collect();
+        // Whoever waits with the others and cannot any more goes first.
+        for run in &mut self.runs {
+            if let (Urgency::Soon, Work::Lookups(waiting)) = (run.urgency, &mut run.work) {
+                waiting.retain(|uid| !queue.contains(uid));
+            }
+        }
+        if !queue.is_empty() {
+            self.start(Mode::Lookup, Work::Lookups(queue), (urgency, reasons(&users)));
         }
     }
 

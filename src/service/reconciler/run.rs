@@ -17,8 +17,10 @@ pub enum Urgency {
     AskedLookup,
     /// Someone asked for a pass.
     AskedPass,
-    /// Gaps are due.
+    /// Gaps are due, and someone may wrongly be active, or wrongly be there.
     Repair,
+    /// Gaps are due that can wait until the evenly spread budget has room.
+    Soon,
     /// Someone asked for a sweep, or the source was never swept.
     Sweep,
     /// The schedule says so.

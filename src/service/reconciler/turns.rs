@@ -1,6 +1,8 @@
 //! Whose turn it is: one run at a time, and no sweep with the last calls of its budget.
 
-use super::run::{Run, Work};
+use std::time::Duration;
+
+use super::run::{Run, Urgency, Work};
 use super::{Reconciler, Step, Trouble};
 use crate::storage::RunState;
 
@@ -20,10 +22,17 @@ impl Reconciler {
         Ok(())
     }
 
+    /// How long until a run's next call may be sent, as far as its budget goes.
+    pub(super) fn wait_of(&self, run: &Run) -> Duration {
+        let endpoint = run.endpoint();
+        let pace = if run.urgency == Urgency::Soon { self.ledger(endpoint).pace(self.means.clock.elapsed()) } else { Duration::ZERO };
+        self.wait(endpoint).max(pace)
+    }
+
     /// Whether a run's next call fits into what it may take of its budget: sweeps leave some of theirs to repairs.
     pub(super) fn may_call(&self, run: &Run) -> bool {
         let endpoint = run.endpoint();
         let kept = if matches!(run.work, Work::Sweep(_)) { self.means.tenant.budgets.capacity(endpoint) / KEPT_FROM_SWEEPS } else { 0 };
-        self.wait(endpoint).is_zero() && (kept == 0 || self.ledger(endpoint).remaining(self.means.clock.elapsed()) > kept)
+        self.wait_of(run).is_zero() && (kept == 0 || self.ledger(endpoint).remaining(self.means.clock.elapsed()) > kept)
     }
 }

@@ -32,6 +32,15 @@ fn a_fresh_ledger_allows_the_whole_budget_at_once_and_no_more() {
 }
 
 #[test]
+fn what_can_wait_takes_a_quarter_of_the_budget_in_a_quarter_of_an_hour() {
+    let mut ledger = spent(8, 2, secs(5));
+    assert_eq!((ledger.pace(secs(5)), ledger.pace(secs(800)), ledger.wait(secs(5))), (secs(900), secs(105), Duration::ZERO));
+    assert_eq!(ledger.pace(secs(905)), Duration::ZERO);
+    ledger.note(secs(905));
+    assert_eq!((ledger.pace(secs(905)), spent(2, 1, secs(5)).pace(secs(5))), (Duration::ZERO, secs(900)));
+}
+
+#[test]
 fn calls_of_an_earlier_process_count_as_made_now_until_their_ages_are_certain() {
     let ages = [secs(99_999), secs(3659), secs(3000), Duration::ZERO];
     let mut ledger = Ledger::new(5, secs(1), &ages, true);
