@@ -48,6 +48,8 @@ pub struct Webhooks {
     pub listen: SocketAddr,
     /// Larger bodies get 413. Bytes.
     pub body_bytes_max: usize,
+    /// How long after SIGTERM new connections are still taken.
+    pub drain_delay: Duration,
 }
 
 /// The private listener.

@@ -94,6 +94,8 @@ fn an_impossible_value_is_told_with_its_key() {
         r#"webhooks.max_body = "65MiB""#,
         r#"webhooks.max_body = "99999999999999999999MiB""#,
         "webhooks.max_body = -1",
+        r#"webhooks.drain_delay = "11m""#,
+        "webhooks.drain_delay = 5",
         r#"webhooks.tls_certificate = "c.pem""#,
         r#"webhooks.tls_key = "k.pem""#,
         r#"ops.listen = "0.0.0.0:9090""#,
@@ -199,6 +201,7 @@ fn names_of_sources_are_plain() {
 fn good_values_are_read_as_they_are_meant() {
     let config = with(&[
         "webhooks.max_body = 65536",
+        r#"webhooks.drain_delay = "10m""#,
         r#"ops.listen = "0.0.0.0:0""#,
         r#"ops.tokens = ["a:read:s3cret:Zq81", "b:operate:s3cret-Zq81"]"#,
         r#"store.remember_changes = "1d""#,
@@ -212,6 +215,7 @@ fn good_values_are_read_as_they_are_meant() {
     ])
     .unwrap();
     assert_eq!(config.webhooks.body_bytes_max, 65536);
+    assert_eq!(config.webhooks.drain_delay, Duration::from_secs(600));
     assert_eq!(config.store.remember_changes, Some(Duration::from_secs(86_400)));
     assert_eq!(config.ops.tokens.scope_of(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));
     assert_eq!(config.ops.tokens.scope_of(b"s3cret-Zq81"), Some(("b".into(), Scope::Operate)));

@@ -15,7 +15,7 @@ use super::job::{Job, SourceEvidence};
 use super::reconciler::{Means, Reconciler};
 use super::tenant::Tenant;
 use super::writer::{QUEUE_JOBS_MAX, Writer};
-use super::{ASKED_MAX, Service, heartbeat};
+use super::{ASKED_MAX, Phase, Service, heartbeat};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Broken, Circumstances, Reason, gap};
@@ -84,9 +84,9 @@ impl Parts {
         let around =
             Surroundings { store: Arc::clone(&store), tenants: Arc::clone(&tenants), clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let writer = Writer::new(around, queue, newest);
-        let (draining, writing) = (watch::Sender::new(false), Arc::new(AtomicBool::new(true)));
+        let (phase, writing) = (watch::Sender::new(Phase::Serving), Arc::new(AtomicBool::new(true)));
         let sender = ArcSwapOption::from_pointee(jobs.clone());
-        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs: sender, watermark, draining, writing });
+        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs: sender, watermark, phase, writing });
         Self { service, writer, jobs, asked }
     }
 
@@ -126,21 +126,26 @@ impl Running {
         let writer = spawn_writer(writer, Arc::clone(&service.writing))?;
         let reconcilers = waiting.reconcilers(None).await?;
         let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
-        let compactor = compactor.run(service.draining.subscribe());
+        let compactor = compactor.run(service.phase.subscribe());
         let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
         tasks.push(tokio::spawn(heartbeat::run(Arc::clone(&service))));
         tasks.extend(reconcilers.into_iter().map(|reconciler| tokio::spawn(reconciler.run())));
         Ok(Self { service, writer, tasks })
     }
 
-    /// Tells everyone that the service ends: it is no longer ready, and whoever waits for changes is answered.
+    /// Tells everyone that the service is about to end: it is no longer ready, and still takes everything.
     pub fn drain(&self) {
-        self.service.draining.send_replace(true);
+        self.service.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Draining.max(*phase)) < Phase::Draining);
+    }
+
+    /// Has whoever waits for changes be answered, so that the faces can stop.
+    pub fn end(&self) {
+        self.service.phase.send_replace(Phase::Ending);
     }
 
     /// Ends the actors once the faces have stopped; what they had handed to the writer is still committed.
     pub async fn stop(self) {
-        self.drain();
+        self.end();
         for task in &self.tasks {
             task.abort();
         }

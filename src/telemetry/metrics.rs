@@ -82,6 +82,7 @@ pub struct Metrics {
     users: Family<ByState, Gauge>,
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
+    draining: Gauge,
     store_bytes: Gauge,
     store_free_bytes: Gauge,
     store_reopened: Counter,
@@ -115,6 +116,7 @@ impl Metrics {
             users: Family::default(),
             failures: Family::default(),
             last_delivery: Family::default(),
+            draining: Gauge::default(),
             store_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
@@ -180,6 +182,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
+        registry.register("rollcall_draining", "1 once the service was told to end, 0 before", self.draining.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
         registry.register("rollcall_store_free_bytes", "Free space on the store's file system", self.store_free_bytes.clone());
         registry.register(

@@ -327,7 +327,7 @@ impl House {
 
 impl Rooms {
     async fn close(self) {
-        self.running.drain();
+        self.running.end();
         for server in &self.servers {
             server.stop(false).await;
         }
