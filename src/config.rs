@@ -24,7 +24,7 @@ use section::Section;
 use toml::Value;
 
 pub use fault::{Fault, Faults};
-pub use secrets::{Scope, Secrets, Token, Tokens};
+pub use secrets::{Scope, Secret, Secrets, Token, Tokens};
 
 /// Everything that can be set, checked.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ pub mod job;
 pub mod receiver;
 pub mod recent;
 pub mod reconciler;
+mod refresher;
 pub mod running;
 pub mod tenant;
 pub mod vigil;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -139,6 +141,7 @@ pub struct Service {
     watermark: watch::Receiver<u64>,
     phase: watch::Sender<Phase>,
     writing: Arc<AtomicBool>,
+    faults: Mutex<refresher::Faults>,
 }
 
 /// Reconciliations that may wait for one source because someone asked.

@@ -217,9 +217,10 @@ fn good_values_are_read_as_they_are_meant() {
     assert_eq!(config.webhooks.body_bytes_max, 65536);
     assert_eq!(config.webhooks.drain_delay, Duration::from_secs(600));
     assert_eq!(config.store.remember_changes, Some(Duration::from_secs(86_400)));
-    assert_eq!(config.ops.tokens.scope_of(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));
-    assert_eq!(config.ops.tokens.scope_of(b"s3cret-Zq81"), Some(("b".into(), Scope::Operate)));
-    assert_eq!(config.ops.tokens.scope_of(b""), None);
+    let holder = |token: &[u8]| config.ops.tokens.find(token).map(|token| (token.name.clone(), token.scope));
+    assert_eq!(holder(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));
+    assert_eq!(holder(b"s3cret-Zq81"), Some(("b".into(), Scope::Operate)));
+    assert_eq!(holder(b""), None);
     assert!(config.log.json);
     let source = main(&config);
     assert_eq!(source.base_url.as_deref(), Some("http://127.0.0.1:8081/mango"));
@@ -251,7 +252,7 @@ fn variables_are_laid_over_files_and_read_as_text() {
     let config = load_text("webhooks.listen = \"127.0.0.1:1\"", &variables).unwrap();
     let source = main(&config);
     let live = source.webhook_secrets.live();
-    assert_eq!(live.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), ["one-secret", "another"]);
+    assert_eq!(live.iter().map(|secret| secret.expose_secret()).collect::<Vec<_>>(), ["one-secret", "another"]);
     assert_eq!(source.bulk_requests_per_hour, 7);
     assert_eq!(source.reconcile.settle, Duration::from_millis(50));
     assert_eq!(config.webhooks.listen.port(), 0);
