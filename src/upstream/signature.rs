@@ -40,7 +40,8 @@ impl Keys {
         Self { keys: live.filter_map(|secret| Some((key(secret)?, Arc::clone(secret)))).collect() }
     }
 
-    /// Judges a body by its header `sha256=<64 hex digits>`; asks every secret, without an early exit.
+    /// Judges a body by its header `sha256=<64 hex digits>`; asks every secret, without an early exit and without a branch on
+    /// which one matched.
     ///
     /// The digits may be of either case. Nothing is trimmed: the HTTP layer has already taken the spaces around a header's value.
     #[must_use]
