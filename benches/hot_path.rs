@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rollcall::config::Secrets;
 use rollcall::directory::json::record;
 use rollcall::directory::{Circumstances, Event, Evidence, Known, Record, Rules, Shape, Sighting, Sign, Timestamp, decide};
 use rollcall::upstream::mangoapps::delivery::{Content, read};
@@ -36,9 +37,9 @@ fn verifying(bench: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for count in [1, 3] {
         let secrets: Vec<_> = (0..count).map(|number| SecretString::from(format!("whsec_{number}_0123456789abcdef"))).collect();
-        let keys = Keys::new(&secrets);
+        let keys = Keys::new(&Secrets::fixed(secrets.clone()).live());
         let header = secrets.last().map(|secret| sign(secret, UPDATE)).unwrap_or_default();
-        assert_eq!(keys.verify(Some(header.as_bytes()), UPDATE), Verdict::Authentic);
+        assert!(matches!(keys.verify(Some(header.as_bytes()), UPDATE), Verdict::Authentic(_)));
         group.bench_function(format!("{count} secrets"), |bencher| {
             bencher.iter(|| keys.verify(Some(black_box(header.as_bytes())), black_box(UPDATE)));
         });

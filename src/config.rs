@@ -24,7 +24,7 @@ use section::Section;
 use toml::Value;
 
 pub use fault::{Fault, Faults};
-pub use secrets::{Scope, Secrets, Token, Tokens};
+pub use secrets::{Scope, Secret, Secrets, Token, Tokens};
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Webhooks {
     pub listen: SocketAddr,
     /// Larger bodies get 413. Bytes.
     pub body_bytes_max: usize,
+    /// How long after SIGTERM new connections are still taken.
+    pub drain_delay: Duration,
 }
 
 /// The private listener.

@@ -9,6 +9,7 @@ mod deliveries;
 mod explain;
 pub(crate) mod gaps;
 mod health;
+mod leave;
 mod list;
 pub mod mirror;
 pub mod operations;

@@ -10,7 +10,7 @@
 //!                      │
 //!      http ───────────┤─────── simulator   faces: webhooks, mirror, feed, operations  │  a believable upstream
 //!                      │
-//!                   service                 actors: receiver, writer, reconciler, compactor
+//!                   service                 actors: receiver, writer, reconciler, compactor, refresher
 //!                   ┌──┴───┐
 //!               storage  upstream           edges: what remembers  │  what speaks their protocols
 //!                   └──┬───┘
@@ -51,6 +51,8 @@
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
 //! - What opens a gap of a whole source while nothing can be committed, or comes from strangers, is held in memory
 //!   ([`service::vigil`]) and written with what is committed next. A read closes no gap that was shown after it began.
+//! - A changed secret counts without a restart, once it was surely written whole; one that cannot be used changes nothing
+//!   ([`config::secrets`]).
 //! - No personal data and no secret is in a log line, an error or a metric.
 //!
 //! # Walkthrough: a delivery's way

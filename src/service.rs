@@ -7,6 +7,7 @@ pub mod job;
 pub mod receiver;
 pub mod recent;
 pub mod reconciler;
+mod refresher;
 pub mod running;
 pub mod tenant;
 pub mod vigil;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -91,6 +93,17 @@ pub enum Error {
     Store(#[from] storage::Error),
 }
 
+/// How far the service is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// It serves, and means to go on.
+    Serving,
+    /// It says that it will end, and still takes everything.
+    Draining,
+    /// It ends: whoever waits for something is answered.
+    Ending,
+}
+
 /// What `/api/v1/sources` tells of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -126,8 +139,9 @@ pub struct Service {
     tenants: Arc<BTreeMap<String, Arc<Tenant>>>,
     jobs: ArcSwapOption<mpsc::Sender<Job>>,
     watermark: watch::Receiver<u64>,
-    draining: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     writing: Arc<AtomicBool>,
+    faults: Mutex<refresher::Faults>,
 }
 
 /// Reconciliations that may wait for one source because someone asked.
@@ -257,19 +271,25 @@ impl Service {
         }
     }
 
-    /// Waits until the feed has something after `cursor`, or the service drains.
+    /// Waits until the feed has something after `cursor`, or the service ends.
     pub async fn changed_after(&self, cursor: u64) {
-        let (mut watermark, mut draining) = (self.watermark.clone(), self.draining.subscribe());
+        let (mut watermark, mut phase) = (self.watermark.clone(), self.phase.subscribe());
         tokio::select! {
             _ = watermark.wait_for(|newest| *newest > cursor) => {}
-            _ = draining.wait_for(|draining| *draining) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
         }
     }
 
-    /// Whether the service is about to end.
+    /// Whether the service was told to end; it may still take everything for a while.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Whether it takes no new connections any more, and whoever waits for something is to be answered.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        *self.phase.borrow() == Phase::Ending
     }
 
     /// What `/readyz` tells: each check by name with `Ok` or what is wrong. Ready when all are `Ok`.

@@ -154,7 +154,7 @@ impl Stage {
 
     /// Ends everything, in the order in which it depends on one another.
     async fn strike(self) {
-        self.running.drain();
+        self.running.end();
         self.listeners.stop().await;
         self.running.stop().await;
         self.api.stop().await;
@@ -190,7 +190,7 @@ fn configuration(webhooks: &TcpListener, ops: &TcpListener, (base_url, folder): 
         reconcile,
     };
     Ok(Config {
-        webhooks: config::Webhooks { listen: address(webhooks)?, body_bytes_max: 1 << 20 },
+        webhooks: config::Webhooks { listen: address(webhooks)?, body_bytes_max: 1 << 20, drain_delay: Duration::ZERO },
         ops: config::Ops { listen: address(ops)?, tokens: Arc::new(Tokens::default()) },
         store: config::Store {
             path: folder.join("data"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,7 +17,7 @@ use crate::service::Running;
 use crate::storage::Store;
 use crate::telemetry::log;
 
-/// How long the whole way down may take before the rest is left to the store's recovery.
+/// How long the way down may take, behind the delay, before the rest is left to the store's recovery.
 const STOP_MAX: Duration = Duration::from_secs(9);
 
 /// Fewer descriptors than this are refused: the runtime panics in the middle of its work where it gets none for its threads.
@@ -37,10 +38,17 @@ pub struct Args {
 /// # Errors
 /// Faults of the configuration, too few file descriptors, an address that cannot be bound, a store that cannot be opened.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    have_descriptors()?;
+    let runtime = actix_web::rt::System::new();
+    // Before all that may take a while: nobody hears a signal to a container's first process before it listens.
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
     let config = Arc::new(config::load(&args.files, config::environment())?);
     log::init(&config.log).map_err(Failure::Failed)?;
-    have_descriptors()?;
-    actix_web::rt::System::new().block_on(serve(config))
+    let done = runtime.block_on(serve(config, &mut signals));
+    // Dropping it would wait for threads in the midst of their work: a store that is being opened, a disk that hangs. Who does not end in
+    // time is cut off as by `kill -9`, which the store is made for.
+    std::mem::forget(runtime);
+    done
 }
 
 /// Takes all the descriptors that may be had, and sees to it that they are enough. The listeners have limits of their own; with the
@@ -57,30 +65,59 @@ fn have_descriptors() -> Result<(), Failure> {
     }
 }
 
-async fn serve(config: Arc<Config>) -> Result<(), Failure> {
-    let webhooks = bind("webhooks.listen", config.webhooks.listen)?;
-    let ops = bind("ops.listen", config.ops.listen)?;
-    let (webhooks_at, ops_at) = (address(&webhooks)?, address(&ops)?);
-    let folder = config.store.path.clone();
-    let store = actix_web::rt::task::spawn_blocking(move || Store::open_sled(&folder)).await;
-    let store = store.map_err(|error| Failure::Failed(format!("the store could not be opened: {error}")))?;
-    let store = Arc::new(store.map_err(|error| Failure::Failed(error.to_string()))?);
-    let running = Running::start(config, store, Clock::system()).await.map_err(Failure::Failed)?;
-    let listeners = Listeners::start(&running, (webhooks, ops))?;
-    let mut signals = Signals::listen()?;
-    tracing::info!(webhooks = %webhooks_at, ops = %ops_at, "ready");
+async fn serve(config: Arc<Config>, signals: &mut Signals) -> Result<(), Failure> {
+    let served = tokio::select! {
+        served = Served::start(config) => served?,
+        () = signals.told() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     signals.told().await;
-    tracing::info!("draining");
-    let stopped = tokio::time::timeout(STOP_MAX, async {
-        running.drain();
-        listeners.stop().await;
-        running.stop().await;
-    });
-    if stopped.await.is_err() {
-        tracing::warn!("not everything ended in time; what was answered is durable all the same");
-    }
-    tracing::info!("stopped");
+    served.end(signals).await;
     Ok(())
+}
+
+/// A service and its listeners, ready.
+struct Served {
+    running: Running,
+    listeners: Listeners,
+    drain_delay: Duration,
+}
+
+impl Served {
+    async fn start(config: Arc<Config>) -> Result<Self, Failure> {
+        let webhooks = bind("webhooks.listen", config.webhooks.listen)?;
+        let ops = bind("ops.listen", config.ops.listen)?;
+        let (webhooks_at, ops_at) = (address(&webhooks)?, address(&ops)?);
+        let (folder, drain_delay) = (config.store.path.clone(), config.webhooks.drain_delay);
+        let store = actix_web::rt::task::spawn_blocking(move || Store::open_sled(&folder)).await;
+        let store = store.map_err(|error| Failure::Failed(format!("the store could not be opened: {error}")))?;
+        let store = Arc::new(store.map_err(|error| Failure::Failed(error.to_string()))?);
+        let running = Running::start(config, store, Clock::system()).await.map_err(Failure::Failed)?;
+        let listeners = Listeners::start(&running, (webhooks, ops))?;
+        tracing::info!(webhooks = %webhooks_at, ops = %ops_at, "ready");
+        Ok(Self { running, listeners, drain_delay })
+    }
+
+    /// Says that it ends, takes everything as before while others learn of that, then ends.
+    async fn end(self, signals: &mut Signals) {
+        self.running.drain();
+        tracing::info!(delay = ?self.drain_delay, "draining; a second signal ends the delay");
+        tokio::select! {
+            () = tokio::time::sleep(self.drain_delay) => {}
+            () = signals.told() => tracing::info!("told again: the rest of the delay is left out"),
+        }
+        let stopped = tokio::time::timeout(STOP_MAX, async {
+            self.running.end();
+            self.listeners.stop().await;
+            self.running.stop().await;
+        });
+        if stopped.await.is_err() {
+            tracing::warn!("not everything ended in time; what was answered is durable all the same");
+        }
+        tracing::info!("stopped");
+    }
 }
 
 /// Both HTTP listeners of a running service.
@@ -99,11 +136,9 @@ impl Listeners {
         Ok(Self(handles))
     }
 
-    /// Ends both once their open requests are answered, the deliveries first.
+    /// Ends both once their open requests are answered; both at once, so that one does not use up the other's time.
     pub(super) async fn stop(self) {
-        for handle in self.0 {
-            handle.stop(true).await;
-        }
+        drop(join_all(self.0.iter().map(|handle| handle.stop(true))).await);
     }
 }
 

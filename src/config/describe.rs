@@ -16,7 +16,12 @@ impl Config {
         };
         let kept = store.remember_changes.map_or_else(|| "for ever".to_owned(), |span| format!("for {}", written(span)));
         let mut lines = vec![
-            format!("webhooks  on {}, bodies of at most {} bytes", webhooks.listen, webhooks.body_bytes_max),
+            format!(
+                "webhooks  on {}, bodies of at most {} bytes, drained for {}",
+                webhooks.listen,
+                webhooks.body_bytes_max,
+                written(webhooks.drain_delay)
+            ),
             format!("ops       on {}, {guard}", ops.listen),
             format!("store     sled in {}, event ids for {}, changes {kept}", store.path.display(), written(store.remember_deliveries)),
             format!("log       {} at level {}", if log.json { "json" } else { "text" }, log.level),

@@ -29,10 +29,11 @@ pub(super) fn here_or_in_file<T>(
 pub(super) fn webhooks(section: &mut Section) -> Option<Webhooks> {
     let listen = section.must("listen", value::address);
     let body_bytes_max = section.must("max_body", value::body_bytes);
+    let drain_delay = section.must("drain_delay", value::drain_delay);
     for key in ["tls_certificate", "tls_key"] {
         section.unbuilt(key, "let a proxy in front speak TLS and take this key out");
     }
-    Some(Webhooks { listen: listen?, body_bytes_max: body_bytes_max? })
+    Some(Webhooks { listen: listen?, body_bytes_max: body_bytes_max?, drain_delay: drain_delay? })
 }
 
 pub(super) fn ops(section: &mut Section) -> Option<Ops> {

@@ -94,6 +94,8 @@ fn an_impossible_value_is_told_with_its_key() {
         r#"webhooks.max_body = "65MiB""#,
         r#"webhooks.max_body = "99999999999999999999MiB""#,
         "webhooks.max_body = -1",
+        r#"webhooks.drain_delay = "11m""#,
+        "webhooks.drain_delay = 5",
         r#"webhooks.tls_certificate = "c.pem""#,
         r#"webhooks.tls_key = "k.pem""#,
         r#"ops.listen = "0.0.0.0:9090""#,
@@ -199,6 +201,7 @@ fn names_of_sources_are_plain() {
 fn good_values_are_read_as_they_are_meant() {
     let config = with(&[
         "webhooks.max_body = 65536",
+        r#"webhooks.drain_delay = "10m""#,
         r#"ops.listen = "0.0.0.0:0""#,
         r#"ops.tokens = ["a:read:s3cret:Zq81", "b:operate:s3cret-Zq81"]"#,
         r#"store.remember_changes = "1d""#,
@@ -212,10 +215,12 @@ fn good_values_are_read_as_they_are_meant() {
     ])
     .unwrap();
     assert_eq!(config.webhooks.body_bytes_max, 65536);
+    assert_eq!(config.webhooks.drain_delay, Duration::from_secs(600));
     assert_eq!(config.store.remember_changes, Some(Duration::from_secs(86_400)));
-    assert_eq!(config.ops.tokens.scope_of(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));
-    assert_eq!(config.ops.tokens.scope_of(b"s3cret-Zq81"), Some(("b".into(), Scope::Operate)));
-    assert_eq!(config.ops.tokens.scope_of(b""), None);
+    let holder = |token: &[u8]| config.ops.tokens.find(token).map(|token| (token.name.clone(), token.scope));
+    assert_eq!(holder(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));
+    assert_eq!(holder(b"s3cret-Zq81"), Some(("b".into(), Scope::Operate)));
+    assert_eq!(holder(b""), None);
     assert!(config.log.json);
     let source = main(&config);
     assert_eq!(source.base_url.as_deref(), Some("http://127.0.0.1:8081/mango"));
@@ -247,7 +252,7 @@ fn variables_are_laid_over_files_and_read_as_text() {
     let config = load_text("webhooks.listen = \"127.0.0.1:1\"", &variables).unwrap();
     let source = main(&config);
     let live = source.webhook_secrets.live();
-    assert_eq!(live.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), ["one-secret", "another"]);
+    assert_eq!(live.iter().map(|secret| secret.expose_secret()).collect::<Vec<_>>(), ["one-secret", "another"]);
     assert_eq!(source.bulk_requests_per_hour, 7);
     assert_eq!(source.reconcile.settle, Duration::from_millis(50));
     assert_eq!(config.webhooks.listen.port(), 0);

@@ -13,6 +13,7 @@ type Read<T> = Result<T, &'static str>;
 
 const BODY_BYTES_MIN: u64 = 1 << 10;
 const BODY_BYTES_MAX: u64 = 64 << 20;
+const DRAIN_DELAY_MAX: Duration = Duration::from_secs(600);
 const REQUESTS_PER_HOUR_MAX: u32 = 1_000_000;
 /// Longer spans are mistakes, and sums of them with a time could leave what a timestamp holds.
 const SPAN_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
@@ -58,6 +59,12 @@ pub(super) fn address(value: &Value) -> Read<SocketAddr> {
 pub(super) fn span(value: &Value) -> Read<Duration> {
     const SENTENCE: &str = "must be a duration with its unit, such as 100ms, 3s, 10m, 12h or 90d, of at most 100 years";
     value.as_str().and_then(|text| humantime::parse_duration(text).ok()).filter(|span| *span <= SPAN_MAX).ok_or(SENTENCE)
+}
+
+/// How long a service that was told to end may go on.
+pub(super) fn drain_delay(value: &Value) -> Read<Duration> {
+    const SENTENCE: &str = "must be a duration from 0s to 10m, such as 5s";
+    span(value).ok().filter(|span| *span <= DRAIN_DELAY_MAX).ok_or(SENTENCE)
 }
 
 /// A duration of at least a second.

@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage as _, HttpRequest, web};
 
 use super::{Problem, body, problem};
-use crate::config::{Scope, Tokens};
+use crate::config::Scope;
 use crate::service::Service;
 
 /// What answers without a token: it tells nothing about users.
@@ -26,7 +26,7 @@ pub(super) async fn check(
     let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
     let judged = match OPEN.contains(&request.path()) {
         true => Ok(Scope::Read),
-        false => judge(&service.config.ops.tokens, header, request.method()),
+        false => judge(service, header, request.method()),
     };
     match judged {
         Ok(scope) => {
@@ -51,15 +51,16 @@ pub(super) fn operate(request: &HttpRequest) -> Result<(), Problem> {
 }
 
 /// Judges by the header `Authorization` as it came: 401 without a live token, 403 for acting with a token that only reads.
-fn judge(tokens: &Tokens, header: Option<&[u8]>, method: &Method) -> Result<Scope, Problem> {
+fn judge(service: &Service, header: Option<&[u8]>, method: &Method) -> Result<Scope, Problem> {
+    let tokens = &service.config.ops.tokens;
     if !tokens.guarded() {
         return Ok(Scope::Operate);
     }
-    let token = header.and_then(bearer).ok_or_else(problem::unauthorized)?;
-    match tokens.scope_of(token) {
-        None => Err(problem::unauthorized()),
-        Some((_, Scope::Read)) if method == Method::POST => Err(problem::insufficient_scope()),
-        Some((_, scope)) => Ok(scope),
+    let token = header.and_then(bearer).and_then(|token| tokens.find(token)).ok_or_else(problem::unauthorized)?;
+    token.usage.note(service.clock.now().as_millis());
+    match token.scope {
+        Scope::Read if method == Method::POST => Err(problem::insufficient_scope()),
+        scope => Ok(scope),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, P
 pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let sources = service.config.sources.keys().map(|name| snapshot(&service, name)).collect();
     let (store_bytes, store_free_bytes) = (service.store.bytes(), service.store.free_bytes());
-    let snapshot = Snapshot { now: service.clock.now(), store_bytes, store_free_bytes, sources };
+    let snapshot = Snapshot { now: service.clock.now(), draining: service.is_draining(), store_bytes, store_free_bytes, sources };
     let text = service.metrics.render(&snapshot);
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
 }

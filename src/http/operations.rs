@@ -9,7 +9,8 @@ use actix_web::web::{ServiceConfig, resource, scope};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder, middleware, web};
 
 use super::{
-    Problem, access, backup, changes, compaction, deliveries, explain, gaps, health, mirror, problem, reconciliations, sources, stream,
+    Problem, access, backup, changes, compaction, deliveries, explain, gaps, health, leave, mirror, problem, reconciliations, sources,
+    stream,
 };
 use crate::service::Service;
 
@@ -30,7 +31,13 @@ const DRAIN_SECONDS_MAX: u64 = 8;
 /// When the listener cannot be used.
 pub fn serve(service: Arc<Service>, listener: TcpListener) -> std::io::Result<Server> {
     let service = web::Data::from(service);
-    let app = move || App::new().app_data(service.clone()).wrap(middleware::from_fn(access::check)).configure(paths);
+    let app = move || {
+        App::new()
+            .app_data(service.clone())
+            .wrap(middleware::from_fn(access::check))
+            .wrap(middleware::from_fn(leave::close))
+            .configure(paths)
+    };
     let server = HttpServer::new(app)
         .workers(WORKERS)
         .worker_max_blocking_threads(SCANS_MAX)

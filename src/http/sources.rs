@@ -1,6 +1,7 @@
 //! Which source a request is about, and `GET /api/v1/sources`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -8,6 +9,8 @@ use serde::Serialize;
 use super::query::Query;
 use super::reconciliations::Shown;
 use super::{Problem, answer, problem};
+use crate::config::Secret;
+use crate::directory::Timestamp;
 use crate::service::Service;
 use crate::storage::{self, Reconciliation, RunState};
 
@@ -39,6 +42,10 @@ struct Told<'a> {
     deliveries: BTreeMap<&'static str, u64>,
     last_delivery: Option<String>,
     consecutive_failures: u32,
+    /// In the order of their file.
+    webhook_secrets: Vec<Used>,
+    /// The one that is sent; `null` without an upstream.
+    api_token: Option<Used>,
     users: Users,
     gaps_open: u64,
     oldest_gap: Option<String>,
@@ -50,6 +57,21 @@ struct Told<'a> {
     capabilities: Capabilities,
     clock_offset_millis: Option<i64>,
     reconciliation: Option<Shown>,
+}
+
+/// A secret that counts, by its number, since it first counted in this process.
+#[derive(Debug, Serialize)]
+struct Used {
+    secret: u64,
+    uses: u64,
+    last_used: Option<String>,
+}
+
+impl From<&Arc<Secret>> for Used {
+    fn from(secret: &Arc<Secret>) -> Self {
+        let last_used = secret.usage.last_millis().map(|millis| Timestamp::from_millis(millis).to_string());
+        Self { secret: secret.number, uses: secret.usage.uses(), last_used }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -103,13 +125,18 @@ fn tell<'a>(service: &Service, name: &'a str, reconciliation: Option<Shown>) -> 
     let state = service.store.source(name)?;
     let counts = service.store.counts(name);
     let standing = service.standing(name);
-    let written = |time: Option<crate::directory::Timestamp>| time.map(|time| time.to_string());
+    let source = service.config.sources.get(name);
+    let webhook_secrets = source.map(|source| source.webhook_secrets.live().iter().map(Used::from).collect());
+    let api_token = source.and_then(|source| source.api_token.as_ref()?.live().first().map(Used::from));
+    let written = |time: Option<Timestamp>| time.map(|time| time.to_string());
     Ok(Told {
         name,
         kind: "mangoapps",
         deliveries: standing.deliveries,
         last_delivery: written(standing.last_delivery),
         consecutive_failures: standing.consecutive_failures,
+        webhook_secrets: webhook_secrets.unwrap_or_default(),
+        api_token,
         users: Users { active: counts.active, inactive: counts.inactive, deleted: counts.deleted },
         gaps_open: counts.gaps_open,
         oldest_gap: written(counts.oldest_gap),

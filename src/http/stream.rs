@@ -20,6 +20,9 @@ use crate::service::Service;
 const READ_MAX: usize = 100;
 /// A comment is sent when nothing else was for this long, so that proxies keep the connection.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// The last that a stream tells when the service ends: come back after so many milliseconds, about as long as a restart takes. One that
+/// comes too early finds nobody, and comes again after as long.
+const FAREWELL: &[u8] = b"retry: 2000\n\n";
 /// The header that a browser sends when it comes back.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
@@ -28,6 +31,7 @@ struct Reader {
     service: Arc<Service>,
     cursor: u64,
     ready: VecDeque<Change>,
+    said_farewell: bool,
 }
 
 /// `GET /api/v1/changes/stream?after=CURSOR`; `Last-Event-ID` goes before `after`, and without both it begins now.
@@ -38,7 +42,7 @@ pub(super) async fn open(request: HttpRequest, service: web::Data<Service>) -> R
     let cursor = last.or(after).unwrap_or_else(|| service.store.watermark());
     // What is no longer kept is answered 410 before the stream begins.
     let ready = changes::read_after(&service.store, cursor, READ_MAX)?.into();
-    let events = stream::unfold(Reader { service, cursor, ready }, |mut reader| async move {
+    let events = stream::unfold(Reader { service, cursor, ready, said_farewell: false }, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((Ok::<_, Infallible>(bytes), reader))
     });
@@ -53,11 +57,22 @@ fn read_cursor(id: &[u8]) -> Result<u64, Problem> {
 }
 
 impl Reader {
-    /// The next event or comment; `None` ends the stream: the service drains, the store fails, or what comes next is no
+    /// The next event or comment; `None` ends the stream: the service ends, the store fails, or what comes next is no
     /// longer kept. The client comes back with its cursor and is told.
     async fn next(&mut self) -> Option<Bytes> {
+        if self.said_farewell {
+            return None;
+        }
+        let waited = match self.ready.is_empty() {
+            true => tokio::time::timeout(SILENCE_MAX, self.service.changed_after(self.cursor)).await,
+            false => Ok(()),
+        };
+        // What is still to be told is told by the next process: a slow client must not hold this one up.
+        if self.service.is_ending() {
+            self.said_farewell = true;
+            return Some(Bytes::from_static(FAREWELL));
+        }
         if self.ready.is_empty() {
-            let waited = tokio::time::timeout(SILENCE_MAX, self.service.changed_after(self.cursor)).await;
             self.ready = changes::read_after(&self.service.store, self.cursor, READ_MAX).ok()?.into();
             if self.ready.is_empty() {
                 return waited.is_err().then(|| Bytes::from_static(b":\n\n"));

@@ -9,7 +9,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use super::{JSON, Problem, body, problem};
+use super::{JSON, Problem, body, leave, problem};
 use crate::service::{Receipt, Refusal, Service};
 
 /// The header that carries `sha256=` and the hex HMAC of the body.
@@ -34,7 +34,7 @@ const WORKERS_MAX: usize = 8;
 pub fn serve(service: Arc<Service>, listener: TcpListener) -> std::io::Result<Server> {
     let service = web::Data::from(service);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS_MAX);
-    let app = move || App::new().app_data(service.clone()).default_service(web::to(deliver));
+    let app = move || App::new().app_data(service.clone()).default_service(web::to(answer));
     let server = HttpServer::new(app)
         .workers(workers)
         .max_connections(CONNECTIONS_MAX)
@@ -45,6 +45,12 @@ pub fn serve(service: Arc<Service>, listener: TcpListener) -> std::io::Result<Se
         .shutdown_timeout(DRAIN_SECONDS_MAX)
         .listen(listener)?;
     Ok(server.run())
+}
+
+/// Answers one request; while the service drains, the next one is to come on another connection.
+async fn answer(request: HttpRequest, payload: web::Payload, service: web::Data<Service>) -> HttpResponse {
+    let response = deliver(request, payload, service.clone()).await;
+    leave::closing(response, &service)
 }
 
 /// One request, whatever its path: routing happens on the raw path, before anything is decoded.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::Phase;
 use crate::clock::Clock;
 use crate::storage::{Compaction, Error, Fill, Store};
 use crate::telemetry::Metrics;
@@ -61,12 +62,12 @@ impl Compactor {
     }
 
     /// Steps every [`LOOK_EVERY`] until the service drains.
-    pub(super) async fn run(mut self, draining: watch::Receiver<bool>) {
-        while !*draining.borrow() {
+    pub(super) async fn run(mut self, phase: watch::Receiver<Phase>) {
+        while *phase.borrow() == Phase::Serving {
             tokio::time::sleep(LOOK_EVERY).await;
-            let asked = draining.clone();
+            let asked = phase.clone();
             let stepped = tokio::task::spawn_blocking(move || {
-                self.step(&|| !*asked.borrow());
+                self.step(&|| *asked.borrow() == Phase::Serving);
                 self
             });
             match stepped.await {

@@ -28,8 +28,8 @@ impl Service {
     /// A [`Refusal`]; nothing was stored then.
     pub async fn receive(&self, source: &str, signature: Option<&[u8]>, body: Bytes) -> Result<Receipt, Refusal> {
         let tenant = self.tenants.get(source).ok_or(Refusal::InvalidSignature)?;
-        match tenant.keys.load().verify(signature, &body) {
-            Verdict::Authentic => {}
+        match self.verify(tenant, signature, &body) {
+            Verdict::Authentic(_) => {}
             Verdict::Missing => return Err(Refusal::MissingSignature),
             Verdict::Invalid => {
                 self.knocked(tenant);
@@ -48,6 +48,16 @@ impl Service {
             Err(_) => self.failed(tenant),
         }
         result
+    }
+
+    /// Judges a delivery by the secrets that count now, and counts the use of the one that signed it.
+    fn verify(&self, tenant: &Tenant, signature: Option<&[u8]>, body: &[u8]) -> Verdict {
+        let keys = tenant.keys.load();
+        let verdict = keys.verify(signature, body);
+        if let Verdict::Authentic(place) = verdict {
+            keys.used(place, self.clock.now().as_millis());
+        }
+        verdict
     }
 
     /// A bad signature came: after good ones, many of them may mean that the secret was replaced.

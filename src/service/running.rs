@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ use super::job::{Job, SourceEvidence};
 use super::reconciler::{Means, Reconciler};
 use super::tenant::Tenant;
 use super::writer::{QUEUE_JOBS_MAX, Writer};
-use super::{ASKED_MAX, Service, heartbeat};
+use super::{ASKED_MAX, Phase, Service, heartbeat, refresher};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Broken, Circumstances, Reason, gap};
@@ -24,10 +24,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::budget::{self, Ledger};
 use crate::upstream::mangoapps::client::Client;
 use crate::upstream::mangoapps::client::line::Wire;
-use crate::upstream::signature::Keys;
 
-/// How often secrets in files are looked at: a change counts within five seconds.
-const REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// Deliveries that are looked through for each source's last one.
 const LAST_DELIVERIES_MAX: usize = 1000;
 
@@ -70,7 +67,7 @@ impl Parts {
     #[must_use]
     pub fn breaking(config: Arc<Config>, store: Arc<Store>, clock: Clock, rule: Option<Broken>) -> Self {
         let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
-        let metrics = Arc::new(Metrics::new(&names));
+        let metrics = Arc::new(Metrics::new(&names).watching(&config));
         let (mut tenants, mut asked) = (BTreeMap::new(), BTreeMap::new());
         for (name, source) in &config.sources {
             let (sender, receiver) = mpsc::channel(ASKED_MAX);
@@ -84,9 +81,10 @@ impl Parts {
         let around =
             Surroundings { store: Arc::clone(&store), tenants: Arc::clone(&tenants), clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let writer = Writer::new(around, queue, newest);
-        let (draining, writing) = (watch::Sender::new(false), Arc::new(AtomicBool::new(true)));
+        let (phase, writing) = (watch::Sender::new(Phase::Serving), Arc::new(AtomicBool::new(true)));
         let sender = ArcSwapOption::from_pointee(jobs.clone());
-        let service = Arc::new(Service { store, clock, config, metrics, tenants, jobs: sender, watermark, draining, writing });
+        let service =
+            Arc::new(Service { store, clock, config, metrics, tenants, jobs: sender, watermark, phase, writing, faults: Mutex::default() });
         Self { service, writer, jobs, asked }
     }
 
@@ -126,21 +124,26 @@ impl Running {
         let writer = spawn_writer(writer, Arc::clone(&service.writing))?;
         let reconcilers = waiting.reconcilers(None).await?;
         let compactor = Compactor::new(Arc::clone(&service.store), service.clock.clone(), Arc::clone(&service.metrics));
-        let compactor = compactor.run(service.draining.subscribe());
-        let mut tasks = vec![tokio::spawn(refresh(Arc::clone(&service))), tokio::spawn(compactor)];
+        let compactor = compactor.run(service.phase.subscribe());
+        let mut tasks = vec![tokio::spawn(refresher::run(Arc::clone(&service))), tokio::spawn(compactor)];
         tasks.push(tokio::spawn(heartbeat::run(Arc::clone(&service))));
         tasks.extend(reconcilers.into_iter().map(|reconciler| tokio::spawn(reconciler.run())));
         Ok(Self { service, writer, tasks })
     }
 
-    /// Tells everyone that the service ends: it is no longer ready, and whoever waits for changes is answered.
+    /// Tells everyone that the service is about to end: it is no longer ready, and still takes everything.
     pub fn drain(&self) {
-        self.service.draining.send_replace(true);
+        self.service.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Draining.max(*phase)) < Phase::Draining);
+    }
+
+    /// Has whoever waits for changes be answered, so that the faces can stop.
+    pub fn end(&self) {
+        self.service.phase.send_replace(Phase::Ending);
     }
 
     /// Ends the actors once the faces have stopped; what they had handed to the writer is still committed.
     pub async fn stop(self) {
-        self.drain();
+        self.end();
         for task in &self.tasks {
             task.abort();
         }
@@ -209,8 +212,8 @@ impl Service {
         let (Some(base_url), Some(token)) = (&source.base_url, &source.api_token) else { return Ok(None) };
         let token = Arc::clone(token);
         let client = match wire {
-            Some(wire) => Client::wired(wire, base_url, token),
-            None => Client::new(base_url, token),
+            Some(wire) => Client::wired(wire, base_url, token, self.clock.clone()),
+            None => Client::new(base_url, token, self.clock.clone()),
         };
         let client = client.map_err(|error| format!("sources.{name}.base_url: {error}"))?;
         let calls = self.store.calls(name).map_err(|error| error.to_string())?;
@@ -233,36 +236,5 @@ impl Service {
             client,
         };
         Ok(Some(Reconciler::new(means, asked, budgets)))
-    }
-}
-
-/// Reads secrets in files anew when they change; until the service ends.
-async fn refresh(service: Arc<Service>) {
-    loop {
-        tokio::time::sleep(REFRESH_EVERY).await;
-        if let Err(error) = service.config.ops.tokens.refresh() {
-            tracing::warn!(%error, "ops.tokens_file: the former tokens stay");
-        }
-        for (name, source) in &service.config.sources {
-            match source.webhook_secrets.refresh() {
-                Ok(true) => {
-                    if let Some(tenant) = service.tenants.get(name) {
-                        tenant.keys.store(Arc::new(Keys::new(&source.webhook_secrets.live())));
-                        tracing::info!(source = %name, "webhook secrets were read anew");
-                    }
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(source = %name, %error, "webhook_secrets_file: the former secrets stay"),
-            }
-            match (source.api_token.as_ref().map(|token| token.refresh()), service.tenants.get(name)) {
-                (Some(Ok(true)), Some(tenant)) => {
-                    tenant.token_renewed.store(true, Ordering::Relaxed);
-                    tenant.wake.notify_one();
-                    tracing::info!(source = %name, "the API token was read anew");
-                }
-                (Some(Err(error)), _) => tracing::warn!(source = %name, %error, "api_token_file: the former token stays"),
-                _ => {}
-            }
-        }
     }
 }

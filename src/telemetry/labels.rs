@@ -1,4 +1,4 @@
-//! The label sets of the metrics. Words are fixed and sources come from the configuration, so every set is closed.
+//! The label sets of the metrics. Words are fixed, and sources and names come from the configuration, so every set is closed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ labels! {
     ByEndpoint { source: Arc<str>, endpoint: &'static str }
     ByState { source: Arc<str>, state: &'static str }
     ByCause { source: Arc<str>, kind: &'static str, cause: &'static str }
+    BySecret { source: Arc<str>, secret: u64 }
+    ByName { name: String, secret: u64 }
     ByEnd { result: &'static str }
     Build { version: &'static str }
 }

@@ -1,5 +1,6 @@
 //! The metrics of the service (contract, section 4): closed label sets, every counter there from the start.
 
+mod secrets;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -26,8 +27,8 @@ const REFUSALS: [&str; 6] =
 const CAUSES: [&str; 2] = ["delivery", "reconciliation"];
 /// Ends of reconciliations.
 const RESULTS: [RunState; 3] = [RunState::Done, RunState::Failed, RunState::Cancelled];
-/// Ends of compactions.
-const COMPACTIONS: [&str; 2] = ["done", "failed"];
+/// Ends of what is done or not: compactions, reading secrets anew.
+const ENDS: [&str; 2] = ["done", "failed"];
 /// Seconds, from half a millisecond to the longest that a delivery may wait and a little more.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Deliveries in one commit; the writer takes at most 64.
@@ -82,6 +83,7 @@ pub struct Metrics {
     users: Family<ByState, Gauge>,
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
+    draining: Gauge,
     store_bytes: Gauge,
     store_free_bytes: Gauge,
     store_reopened: Counter,
@@ -89,6 +91,8 @@ pub struct Metrics {
     last_backup: Seconds,
     compactions: Total<ByEnd>,
     content_bytes: Gauge,
+    secret_reloads: Total<ByEnd>,
+    unusable_secret_files: Gauge,
 }
 
 impl Metrics {
@@ -115,6 +119,7 @@ impl Metrics {
             users: Family::default(),
             failures: Family::default(),
             last_delivery: Family::default(),
+            draining: Gauge::default(),
             store_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
@@ -122,11 +127,14 @@ impl Metrics {
             last_backup: Seconds::default(),
             compactions: Family::default(),
             content_bytes: Gauge::default(),
+            secret_reloads: Family::default(),
+            unusable_secret_files: Gauge::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
         metrics.register_state();
         metrics.register_copies();
+        metrics.register_secrets();
         for source in &metrics.sources {
             metrics.start_at_zero(source);
         }
@@ -180,6 +188,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
+        registry.register("rollcall_draining", "1 once the service was told to end, 0 before", self.draining.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
         registry.register("rollcall_store_free_bytes", "Free space on the store's file system", self.store_free_bytes.clone());
         registry.register(
@@ -208,7 +217,7 @@ impl Metrics {
         for result in Backup::ALL.map(Backup::name) {
             drop(self.backups.get_or_create(&ByEnd { result }));
         }
-        for result in COMPACTIONS {
+        for result in ENDS {
             drop(self.compactions.get_or_create(&ByEnd { result }));
         }
     }
@@ -274,8 +283,7 @@ impl Metrics {
 
     /// A compaction ended.
     pub fn compacted(&self, done: bool) {
-        let [well, failed] = COMPACTIONS;
-        self.compactions.get_or_create(&ByEnd { result: if done { well } else { failed } }).inc();
+        self.compactions.get_or_create(&ended(done)).inc();
     }
 
     /// The store's file holds so many bytes.
@@ -332,6 +340,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new(&[])
     }
+}
+
+fn ended(done: bool) -> ByEnd {
+    let [well, failed] = ENDS;
+    ByEnd { result: if done { well } else { failed } }
 }
 
 fn event_name(event: Option<EventKind>) -> &'static str {

@@ -1,9 +1,13 @@
 //! HMAC-SHA256 over the raw bytes of a delivery, in constant time (upstream guide, "Webhook Security").
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+
+use crate::config::Secret;
 
 /// What the header's value begins with; exactly so, in lower case.
 const SCHEME: &[u8] = b"sha256=";
@@ -14,14 +18,14 @@ const MAC_BYTES: usize = 32;
 /// The live secrets of one source, keyed once.
 #[derive(Debug, Default)]
 pub struct Keys {
-    macs: Vec<Hmac<Sha256>>,
+    keys: Vec<(Hmac<Sha256>, Arc<Secret>)>,
 }
 
 /// What the signature header says of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// One of the live secrets signed these bytes.
-    Authentic,
+    /// One of the live secrets signed these bytes: the one in this place, for [`Keys::used`].
+    Authentic(u32),
     /// There was no header.
     Missing,
     /// There was one, and it is not a signature of these bytes.
@@ -31,11 +35,13 @@ pub enum Verdict {
 impl Keys {
     /// Keys one MAC for each secret. An empty secret is left out, since anybody could sign with it.
     #[must_use]
-    pub fn new(secrets: &[SecretString]) -> Self {
-        Self { macs: secrets.iter().filter(|secret| !secret.expose_secret().is_empty()).filter_map(key).collect() }
+    pub fn new(secrets: &[Arc<Secret>]) -> Self {
+        let live = secrets.iter().filter(|secret| !secret.expose_secret().is_empty());
+        Self { keys: live.filter_map(|secret| Some((key(secret)?, Arc::clone(secret)))).collect() }
     }
 
-    /// Judges a body by its header `sha256=<64 hex digits>`; asks every secret, without an early exit.
+    /// Judges a body by its header `sha256=<64 hex digits>`; asks every secret, without an early exit and without a branch on
+    /// which one matched.
     ///
     /// The digits may be of either case. Nothing is trimmed: the HTTP layer has already taken the spaces around a header's value.
     #[must_use]
@@ -43,11 +49,21 @@ impl Keys {
         let Some(header) = header else { return Verdict::Missing };
         // What has not the form of a signature is refused before any secret is touched, so its quick answer tells nothing about them.
         let Some(claimed) = claimed(header) else { return Verdict::Invalid };
-        let matched = self.macs.iter().fold(Choice::from(0), |matched, mac| {
-            let right = mac.clone().chain_update(body).finalize().into_bytes();
-            matched | right.as_slice().ct_eq(&claimed)
-        });
-        if bool::from(matched) { Verdict::Authentic } else { Verdict::Invalid }
+        let (mut matched, mut place) = (Choice::from(0), 0);
+        for (number, (mac, _)) in (0..).zip(&self.keys) {
+            let right = mac.clone().chain_update(body).finalize().into_bytes().as_slice().ct_eq(&claimed);
+            place.conditional_assign(&number, right);
+            matched |= right;
+        }
+        if bool::from(matched) { Verdict::Authentic(place) } else { Verdict::Invalid }
+    }
+
+    /// Counts a use of the secret in this place, at this time in Unix milliseconds. Only behind the verdict: which one it was then tells
+    /// nothing to someone who does not know it.
+    pub fn used(&self, place: u32, millis: i64) {
+        if let Some((_, secret)) = usize::try_from(place).ok().and_then(|place| self.keys.get(place)) {
+            secret.usage.note(millis);
+        }
     }
 }
 
@@ -75,27 +91,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Secrets;
 
     fn secret(text: &str) -> SecretString {
         SecretString::from(text)
     }
 
     fn verdict(secrets: &[&str], header: &str, body: &[u8]) -> Verdict {
-        let secrets: Vec<_> = secrets.iter().map(|text| secret(text)).collect();
-        Keys::new(&secrets).verify(Some(header.as_bytes()), body)
+        keys(secrets).verify(Some(header.as_bytes()), body)
+    }
+
+    fn keys(secrets: &[&str]) -> Keys {
+        Keys::new(&Secrets::fixed(secrets.iter().map(|text| secret(text)).collect()).live())
     }
 
     #[test]
     fn every_live_secret_counts_and_no_other() {
         let header = sign(&secret("second"), b"{}");
-        assert_eq!(verdict(&["first", "second", "third"], &header, b"{}"), Verdict::Authentic);
+        assert_eq!(verdict(&["first", "second", "third"], &header, b"{}"), Verdict::Authentic(1));
         assert_eq!(verdict(&["first", "third"], &header, b"{}"), Verdict::Invalid);
         assert_eq!(verdict(&[], &header, b"{}"), Verdict::Invalid);
     }
 
     #[test]
     fn no_header_is_missing_and_an_empty_one_is_invalid() {
-        let keys = Keys::new(&[secret("s")]);
+        let keys = keys(&["s"]);
         assert_eq!(keys.verify(None, b"{}"), Verdict::Missing);
         assert_eq!(keys.verify(Some(b""), b"{}"), Verdict::Invalid);
     }
@@ -109,7 +129,7 @@ mod tests {
     fn the_digits_may_be_of_either_case_and_nothing_else_may_differ() {
         let header = sign(&secret("s"), b"{}");
         let digits = header.strip_prefix("sha256=").unwrap();
-        assert_eq!(verdict(&["s"], &format!("sha256={}", digits.to_uppercase()), b"{}"), Verdict::Authentic);
+        assert_eq!(verdict(&["s"], &format!("sha256={}", digits.to_uppercase()), b"{}"), Verdict::Authentic(0));
         for other in [
             format!("SHA256={digits}"),
             format!("sha256=0x{digits}"),
@@ -126,14 +146,27 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let keys = Keys::new(&[secret("hunter2hunter2")]);
+        let keys = keys(&["hunter2hunter2"]);
         assert!(!format!("{keys:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_secret_that_signed_is_counted_and_no_other() {
+        let secrets = Secrets::fixed(["first", "second", "third"].map(secret).into());
+        let keys = Keys::new(&secrets.live());
+        for (text, uses) in [("third", [0, 0, 1]), ("first", [1, 0, 1]), ("third", [1, 0, 2]), ("stranger", [1, 0, 2])] {
+            if let Verdict::Authentic(place) = keys.verify(Some(sign(&secret(text), b"{}").as_bytes()), b"{}") {
+                keys.used(place, 5);
+            }
+            assert_eq!(secrets.live().iter().map(|secret| secret.usage.uses()).collect::<Vec<_>>(), uses);
+        }
+        assert_eq!(secrets.live().iter().map(|secret| secret.usage.last_millis()).collect::<Vec<_>>(), [Some(5), None, Some(5)]);
     }
 
     proptest! {
         #[test]
         fn what_was_signed_is_authentic(text in ".{1,100}", body: Vec<u8>) {
-            prop_assert_eq!(verdict(&["other", &text], &sign(&secret(&text), &body), &body), Verdict::Authentic);
+            prop_assert_eq!(verdict(&["other", &text], &sign(&secret(&text), &body), &body), Verdict::Authentic(1));
         }
 
         #[test]
@@ -146,7 +179,7 @@ mod tests {
 
         #[test]
         fn any_header_gets_an_answer(header: Vec<u8>, body: Vec<u8>) {
-            prop_assert_eq!(Keys::new(&[secret("s")]).verify(Some(&header), &body), Verdict::Invalid);
+            prop_assert_eq!(keys(&["s"]).verify(Some(&header), &body), Verdict::Invalid);
         }
 
         #[test]
@@ -155,7 +188,7 @@ mod tests {
             let mac = if right { keyed.clone().finalize().into_bytes().into() } else { mac };
             let expected = keyed.verify_slice(&mac).is_ok();
             let header = format!("sha256={}", const_hex::encode(mac));
-            prop_assert_eq!(verdict(&[&key], &header, &body) == Verdict::Authentic, expected);
+            prop_assert_eq!(verdict(&[&key], &header, &body) == Verdict::Authentic(0), expected);
         }
     }
 }

@@ -64,7 +64,7 @@ fn secrets_may_stand_in_files_of_their_own() {
     assert_eq!(source.api_token.as_ref().unwrap().live()[0].expose_secret(), "mango-token");
     assert!(config.ops.tokens.guarded());
     desk.file("hooks", "second-secret\n");
-    assert_eq!(source.webhook_secrets.refresh(), Ok(true));
+    assert_eq!([(); 2].map(|()| source.webhook_secrets.refresh()), [Ok(false), Ok(true)]);
     assert_eq!(source.webhook_secrets.live()[0].expose_secret(), "second-secret");
 }
 

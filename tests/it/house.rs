@@ -46,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) tenant: Option<Shared>,
     rules: Rules,
     settings: String,
+    secrets: String,
 }
 
 /// A service that runs.
@@ -71,6 +72,11 @@ impl Plan {
     pub(crate) fn set(mut self, key: &str, value: impl Display) -> Self {
         self.settings += &format!("{key} = {value}\n");
         self
+    }
+
+    /// Has the webhook's secrets in a file, instead of [`SECRET`].
+    pub(crate) fn secrets_in(self, file: &Path) -> Self {
+        Self { secrets: format!("webhook_secrets_file = {file:?}"), ..self }
     }
 
     /// Changes how the tenant's API behaves.
@@ -100,9 +106,12 @@ impl Plan {
         let api = self.tenant.clone().map(|tenant| Api::start(tenant, self.rules, anywhere, &self.clock).unwrap());
         let mut settings = self.settings;
         if let Some(api) = &api {
-            settings += &format!("sources.main.base_url = {:?}\nsources.main.api_token = {API_TOKEN:?}\n", api.base_url());
+            settings += &format!("sources.main.base_url = {:?}\n", api.base_url());
+            if !settings.contains("sources.main.api_token_file") {
+                settings += &format!("sources.main.api_token = {API_TOKEN:?}\n");
+            }
         }
-        std::fs::write(folder.path().join("house.toml"), house_settings(folder.path())).unwrap();
+        std::fs::write(folder.path().join("house.toml"), house_settings(folder.path(), &self.secrets)).unwrap();
         std::fs::write(folder.path().join("more.toml"), settings).unwrap();
         let mut house = House { clock: self.clock, tenant: self.tenant, api, rooms: None, http: reqwest::Client::new(), folder };
         house.start();
@@ -111,7 +120,7 @@ impl Plan {
 }
 
 /// What every house begins with: nothing happens by itself but what a gap asks for.
-fn house_settings(folder: &Path) -> String {
+fn house_settings(folder: &Path, secrets: &str) -> String {
     format!(
         r#"
 webhooks.listen = "127.0.0.1:0"
@@ -120,7 +129,7 @@ store.path = {:?}
 log.level = "error"
 [sources.main]
 kind = "mangoapps"
-webhook_secrets = [{SECRET:?}]
+{secrets}
 [sources.main.reconcile]
 settle = "1s"
 incremental_every = "0s"
@@ -136,7 +145,8 @@ impl House {
     /// A house without an upstream.
     pub(crate) fn alone() -> Plan {
         let settings = String::new();
-        Plan { clock: Clock::system(), tenant: None, rules: Rules::documented(API_TOKEN, 1), settings }
+        let secrets = format!("webhook_secrets = [{SECRET:?}]");
+        Plan { clock: Clock::system(), tenant: None, rules: Rules::documented(API_TOKEN, 1), settings, secrets }
     }
 
     fn start(&mut self) {
@@ -180,6 +190,16 @@ impl House {
     /// Tells the service that it is about to end, and no more.
     pub(crate) fn drain(&self) {
         self.rooms().running.drain();
+    }
+
+    /// Has files of secrets be looked at once.
+    pub(crate) fn look_at_secrets(&self) {
+        self.rooms().running.service.refresh();
+    }
+
+    /// Has files of secrets be looked at until what is in them counts.
+    pub(crate) fn refresh(&self) {
+        (0..2).for_each(|_| self.look_at_secrets());
     }
 
     fn rooms(&self) -> &Rooms {
@@ -336,7 +356,7 @@ impl House {
 
 impl Rooms {
     async fn close(self) {
-        self.running.drain();
+        self.running.end();
         for server in &self.servers {
             server.stop(false).await;
         }

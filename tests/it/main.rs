@@ -30,6 +30,8 @@ mod ops;
 mod power;
 mod program;
 mod repair;
+mod rotation;
+mod shutdown;
 mod signatures;
 mod simulator;
 mod sources;

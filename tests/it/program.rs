@@ -34,7 +34,7 @@ pub(crate) fn settings(folder: &Path, more: &str) -> String {
     let file = folder.join("rollcall.toml");
     let store = folder.join("data");
     let text = format!(
-        "webhooks.listen = \"127.0.0.1:0\"\nops.listen = \"127.0.0.1:0\"\nstore.path = {store:?}\n{more}\n\
+        "webhooks.listen = \"127.0.0.1:0\"\nwebhooks.drain_delay = \"0s\"\nops.listen = \"127.0.0.1:0\"\nstore.path = {store:?}\n{more}\n\
          [sources.main]\nkind = \"mangoapps\"\nwebhook_secrets = [{SECRET:?}]\n"
     );
     std::fs::write(&file, text).unwrap();

@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rollcall::config::Secrets;
 use rollcall::upstream::signature::{Keys, Verdict, sign};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -41,14 +42,14 @@ impl Vector {
 #[test]
 fn every_vector_gets_its_verdict() {
     for vector in vectors() {
-        let verdict = Keys::new(&vector.secrets()).verify(vector.header.as_deref().map(str::as_bytes), &vector.body());
-        let expected = match vector.verdict.as_str() {
-            "authentic" => Verdict::Authentic,
-            "missing_signature" => Verdict::Missing,
-            "invalid_signature" => Verdict::Invalid,
-            other => panic!("an unknown verdict {other}"),
+        let verdict =
+            Keys::new(&Secrets::fixed(vector.secrets()).live()).verify(vector.header.as_deref().map(str::as_bytes), &vector.body());
+        let told = match verdict {
+            Verdict::Authentic(_) => "authentic",
+            Verdict::Missing => "missing_signature",
+            Verdict::Invalid => "invalid_signature",
         };
-        assert_eq!(verdict, expected, "{}", vector.name);
+        assert_eq!(told, vector.verdict, "{}", vector.name);
     }
 }
 

@@ -12,32 +12,34 @@ use crate::answers;
 use crate::house::event;
 use crate::program::{Program, settings, told};
 
+/// Unless told otherwise; with more a start may take longer.
 const USERS: usize = 100_000;
 const SENDERS: usize = 64;
 const ROUNDS: usize = 3;
 /// Deliveries between two starts.
 const BETWEEN: usize = 500;
 const READY_WITHIN: Duration = Duration::from_secs(2);
+const MANY_READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// The first event of everyone, then further ones.
-fn body(number: usize) -> Vec<u8> {
+/// The first event of each of so many users, then further ones.
+fn body(number: usize, users: usize) -> Vec<u8> {
     let stamp = Timestamp::parse("2026-03-01T08:00:00Z").unwrap() + Duration::from_secs(number as u64);
-    let kind = if number < USERS { "created" } else { "updated" };
+    let kind = if number < users { "created" } else { "updated" };
     let user = json!({
         "last_name": format!("Okafor {number}"), "full_name": format!("Ada Okafor {number}"), "job_title": format!("Title {number}")
     });
-    event(kind, &format!("E{:07}", number % USERS), stamp, user).to_string().into_bytes()
+    event(kind, &format!("E{:07}", number % users), stamp, user).to_string().into_bytes()
 }
 
 /// Delivers events up to this one, from several senders at once.
-fn deliver(webhooks: &str, next: &AtomicUsize, end: usize) {
+fn deliver(webhooks: &str, users: usize, (next, end): (&AtomicUsize, usize)) {
     std::thread::scope(|scope| {
         for _ in 0..SENDERS {
             scope.spawn(|| {
                 while let number = next.fetch_add(1, Ordering::SeqCst)
                     && number < end
                 {
-                    assert_eq!(answers::post(&format!("{webhooks}/webhooks/main"), &body(number)).outcome(), "applied");
+                    assert_eq!(answers::post(&format!("{webhooks}/webhooks/main"), &body(number, users)).outcome(), "applied");
                 }
             });
         }
@@ -79,13 +81,15 @@ fn serve(binary: &str, file: &str) -> (Program, String, Start) {
 
 #[test]
 #[ignore = "a measurement of a release binary, which takes minutes: scripts/prove start"]
-fn a_service_with_100_000_users_is_ready_within_two_seconds() {
+fn a_service_with_many_users_is_ready_soon() {
     let binary = told("ROLLCALL_BINARY").expect("ROLLCALL_BINARY: a release binary");
+    let users = told("ROLLCALL_USERS").map_or(USERS, |number| number.parse().expect("ROLLCALL_USERS: a number"));
+    let within = if users > USERS { MANY_READY_WITHIN } else { READY_WITHIN };
     let folder = tempfile::tempdir().unwrap();
     let file = settings(folder.path(), "log.level = \"info\"");
     let next = AtomicUsize::new(0);
     let (mut program, mut webhooks, _) = serve(&binary, &file);
-    deliver(&webhooks, &next, USERS);
+    deliver(&webhooks, users, (&next, users));
     let (mut ended, mut killed) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         program.signal("TERM");
@@ -93,13 +97,13 @@ fn a_service_with_100_000_users_is_ready_within_two_seconds() {
         let start;
         (program, webhooks, start) = serve(&binary, &file);
         ended.push(start);
-        deliver(&webhooks, &next, next.load(Ordering::SeqCst) + BETWEEN);
+        deliver(&webhooks, users, (&next, next.load(Ordering::SeqCst) + BETWEEN));
         program.kill();
         let start;
         (program, webhooks, start) = serve(&binary, &file);
         killed.push(start);
-        deliver(&webhooks, &next, next.load(Ordering::SeqCst) + BETWEEN);
+        deliver(&webhooks, users, (&next, next.load(Ordering::SeqCst) + BETWEEN));
     }
-    println!("start to ready with {USERS} users: {ended:?} after a good end, {killed:?} after kill -9");
-    assert!(ended.iter().chain(&killed).all(|start| start.took < READY_WITHIN), "longer than {READY_WITHIN:?}");
+    println!("start to ready with {users} users: {ended:?} after a good end, {killed:?} after kill -9");
+    assert!(ended.iter().chain(&killed).all(|start| start.took < within), "longer than {within:?}");
 }

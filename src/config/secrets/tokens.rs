@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::entries_of;
+use super::live::{Listed, Live, Numbered};
 
 const TOKENS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
@@ -35,91 +34,86 @@ pub struct Token {
 }
 
 /// The ops tokens, read anew when their file changes. The default has none.
-#[derive(Debug, Default)]
-pub struct Tokens {
-    live: ArcSwap<Vec<Token>>,
-    file: Option<PathBuf>,
+#[derive(Debug)]
+pub struct Tokens(Live<Token>);
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::fixed(Vec::new())
+    }
 }
 
 impl Tokens {
     /// Tokens given in place.
     #[must_use]
     pub fn fixed(tokens: Vec<Token>) -> Self {
-        Self { live: ArcSwap::from_pointee(tokens), file: None }
+        Self(Live::fixed(tokens))
     }
 
     /// Tokens of settings, `name:scope:token` each; an empty list is none.
     pub(in crate::config) fn given(entries: Vec<String>) -> Result<Self, String> {
-        let entries: Vec<SecretString> = entries.into_iter().map(SecretString::from).collect();
-        parse(&entries).map(Self::fixed)
+        Token::read(entries.into_iter().map(SecretString::from).collect()).map(Self::fixed)
     }
 
     /// Tokens of a file, which [`Tokens::refresh`] reads again.
     pub(in crate::config) fn in_file(file: PathBuf) -> Result<Self, String> {
-        let tokens = parse(&entries_of(&file)?)?;
-        Ok(Self { live: ArcSwap::from_pointee(tokens), file: Some(file) })
+        Live::in_file(file).map(Self)
     }
 
     /// Whether a token is needed at all. Never changes: a file without tokens does not count.
     #[must_use]
     pub fn guarded(&self) -> bool {
-        !self.live.load().is_empty()
+        !self.0.now().is_empty()
     }
 
     /// The tokens that count now.
     #[must_use]
-    pub fn live(&self) -> Arc<Vec<Token>> {
-        self.live.load_full()
+    pub fn live(&self) -> Arc<Vec<Arc<Numbered<Token>>>> {
+        self.0.now()
     }
 
-    /// Whose token this is and what it allows. Asks every token and compares digests, so that time tells neither which one is
-    /// near nor how long it is.
+    /// Which token this is. Asks every one and compares digests, so that time tells neither which one is near nor how long it is.
     #[must_use]
-    pub fn scope_of(&self, token: &[u8]) -> Option<(String, Scope)> {
+    pub fn find(&self, token: &[u8]) -> Option<Arc<Numbered<Token>>> {
         let given = Sha256::digest(token);
         let mut found = None;
-        for token in self.live.load().iter() {
+        for token in self.0.now().iter() {
             let own = Sha256::digest(token.secret.expose_secret());
             if own.as_slice().ct_eq(given.as_slice()).into() {
-                found = Some((token.name.clone(), token.scope));
+                found = Some(Arc::clone(token));
             }
         }
         found
     }
 
-    /// Reads the file again, where there is one; tells whether other tokens count now.
+    /// Looks at the file, where there is one; tells whether other tokens count now. What it holds counts when two looks in a row saw it.
     ///
     /// # Errors
     /// A sentence when the file is unusable now. What counted before still counts then.
     pub fn refresh(&self) -> Result<bool, String> {
-        let Some(file) = &self.file else { return Ok(false) };
-        let tokens = entries_of(file).and_then(|entries| parse(&entries).map_err(|sentence| format!("{}: {sentence}", file.display())))?;
-        let live = self.live();
-        if live.iter().map(parts).eq(tokens.iter().map(parts)) {
-            return Ok(false);
-        }
-        self.live.store(Arc::new(tokens));
-        Ok(true)
+        self.0.refresh()
     }
 }
 
-fn parts(token: &Token) -> (&str, Scope, &str) {
-    (&token.name, token.scope, token.secret.expose_secret())
-}
-
-fn parse(entries: &[SecretString]) -> Result<Vec<Token>, String> {
-    if entries.len() > TOKENS_MAX {
-        return Err(format!("must hold at most {TOKENS_MAX} tokens"));
-    }
-    let mut tokens: Vec<Token> = Vec::new();
-    for (n, entry) in entries.iter().enumerate() {
-        let token = parse_one(entry.expose_secret()).map_err(|sentence| format!("entry {} {sentence}", n + 1))?;
-        if tokens.iter().any(|other| other.secret.expose_secret() == token.secret.expose_secret()) {
-            return Err(format!("entry {} repeats the token of another entry; give everyone an own one", n + 1));
+impl Listed for Token {
+    fn read(entries: Vec<SecretString>) -> Result<Vec<Self>, String> {
+        if entries.len() > TOKENS_MAX {
+            return Err(format!("must hold at most {TOKENS_MAX} tokens"));
         }
-        tokens.push(token);
+        let mut tokens: Vec<Self> = Vec::new();
+        for (n, entry) in entries.iter().enumerate() {
+            let token = parse_one(entry.expose_secret()).map_err(|sentence| format!("entry {} {sentence}", n + 1))?;
+            if tokens.iter().any(|other| other.secret.expose_secret() == token.secret.expose_secret()) {
+                return Err(format!("entry {} repeats the token of another entry; give everyone an own one", n + 1));
+            }
+            tokens.push(token);
+        }
+        Ok(tokens)
     }
-    Ok(tokens)
+
+    fn is(&self, other: &Self) -> bool {
+        (&self.name, self.scope) == (&other.name, other.scope) && self.secret.expose_secret() == other.secret.expose_secret()
+    }
 }
 
 fn parse_one(entry: &str) -> Result<Token, &'static str> {

@@ -11,6 +11,8 @@ use crate::telemetry::labels::{BySource, ByState};
 pub struct Snapshot {
     /// The service's clock.
     pub now: Timestamp,
+    /// Whether the service was told to end.
+    pub draining: bool,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
     /// Bytes free for it; `None` where nobody tells.
@@ -44,6 +46,7 @@ impl Metrics {
     /// All metrics in the Prometheus text format 0.0.4, the gauges as `snapshot` tells them.
     #[must_use]
     pub fn render(&self, snapshot: &Snapshot) -> String {
+        self.draining.set(snapshot.draining.into());
         self.store_bytes.set(signed(snapshot.store_bytes));
         self.store_free_bytes.set(snapshot.store_free_bytes.map_or(0, signed));
         for told in &snapshot.sources {

@@ -8,8 +8,13 @@ fn told() -> (Metrics, Snapshot) {
     let counts = Counts { active: 3, inactive: 2, deleted: 1, gaps_open: 4, oldest_gap: Some(Timestamp::from_millis(1_000)) };
     let main = SourceSnapshot { source: "main".to_owned(), counts, bulk_remaining: 99, ..SourceSnapshot::default() };
     let other = SourceSnapshot { source: "other".to_owned(), ..SourceSnapshot::default() };
-    let snapshot =
-        Snapshot { now: Timestamp::from_millis(3_500), store_bytes: 4_096, store_free_bytes: Some(8_192), sources: vec![main, other] };
+    let snapshot = Snapshot {
+        now: Timestamp::from_millis(3_500),
+        draining: true,
+        store_bytes: 4_096,
+        store_free_bytes: Some(8_192),
+        sources: vec![main, other],
+    };
     (metrics, snapshot)
 }
 
@@ -66,6 +71,7 @@ fn what_is_told_is_counted() {
         r#"rollcall_compactions_total{result="failed"} 1"#,
         "rollcall_store_content_bytes 1024",
         "rollcall_last_backup_timestamp_seconds 2.5",
+        "rollcall_draining 1",
         "rollcall_store_bytes 4096",
         "rollcall_store_free_bytes 8192",
     ] {

@@ -9,6 +9,7 @@ use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::ExposeSecret as _;
 
 use super::is_name;
+use crate::clock::Clock;
 use crate::config::Secrets;
 use crate::directory::{Fields, Timestamp};
 
@@ -127,29 +128,30 @@ pub struct Client {
     line: Line,
     users: Url,
     token: Arc<Secrets>,
+    clock: Clock,
     limits: Limits,
 }
 
 impl Client {
     /// A client for `base_url` (no trailing slash; https, or http to loopback): no redirects, answers within 30 s and of at most 16 MiB,
-    /// connections kept.
+    /// connections kept. `clock` tells when the token was used.
     ///
     /// # Errors
     /// A sentence, when the TLS set-up or the address is unusable.
-    pub fn new(base_url: &str, token: Arc<Secrets>) -> Result<Self, String> {
-        Self::within(Limits::default(), base_url, token)
+    pub fn new(base_url: &str, token: Arc<Secrets>, clock: Clock) -> Result<Self, String> {
+        Self::within(Limits::default(), base_url, (token, clock))
     }
 
     /// A client for `base_url` whose requests travel by `wire`.
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn wired(wire: Arc<dyn Wire>, base_url: &str, token: Arc<Secrets>) -> Result<Self, String> {
-        Ok(Self { line: Line::Wired(wire), users: connect::users_url(base_url)?, token, limits: Limits::default() })
+    pub fn wired(wire: Arc<dyn Wire>, base_url: &str, token: Arc<Secrets>, clock: Clock) -> Result<Self, String> {
+        Ok(Self { line: Line::Wired(wire), users: connect::users_url(base_url)?, token, clock, limits: Limits::default() })
     }
 
-    fn within(limits: Limits, base_url: &str, token: Arc<Secrets>) -> Result<Self, String> {
-        Ok(Self { line: Line::Http(connect::http(limits)?), users: connect::users_url(base_url)?, token, limits })
+    fn within(limits: Limits, base_url: &str, (token, clock): (Arc<Secrets>, Clock)) -> Result<Self, String> {
+        Ok(Self { line: Line::Http(connect::http(limits)?), users: connect::users_url(base_url)?, token, clock, limits })
     }
 
     /// `GET /api/v1/users`.
@@ -219,11 +221,13 @@ impl Client {
         Answer { result, status: Some(status), date }
     }
 
-    /// The token that counts now, as a header; `None` when there is none, or it cannot stand in a header.
+    /// The token that counts now, as a header of a call that is about to be sent; `None` when there is none, or it cannot stand in a header.
     fn bearer(&self) -> Option<HeaderValue> {
         let live = self.token.live();
-        let mut header = HeaderValue::try_from(format!("Bearer {}", live.first()?.expose_secret())).ok()?;
+        let token = live.first()?;
+        let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
         header.set_sensitive(true);
+        token.usage.note(self.clock.now().as_millis());
         Some(header)
     }
 }

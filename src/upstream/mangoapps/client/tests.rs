@@ -49,7 +49,7 @@ impl Canned {
     }
 
     fn client_within(&self, limits: Limits) -> Client {
-        Client::within(limits, &format!("http://{}", self.address), token(TOKEN)).unwrap()
+        Client::within(limits, &format!("http://{}", self.address), (token(TOKEN), Clock::system())).unwrap()
     }
 
     fn request(&self) -> String {
@@ -121,7 +121,7 @@ async fn a_uid_stays_one_step_of_the_path() {
 
 #[tokio::test]
 async fn a_uid_that_no_path_can_name_is_never_asked_for() {
-    let client = Client::new("http://127.0.0.1:1", token(TOKEN)).unwrap();
+    let client = Client::new("http://127.0.0.1:1", token(TOKEN), Clock::system()).unwrap();
     for uid in ["", ".", "..", &"x".repeat(201)] {
         let answer = client.lookup(uid).await;
         assert!(matches!(answer.result, Err(Failure::Unusable(_))) && answer.status.is_none(), "{uid:?}");
@@ -218,7 +218,7 @@ async fn cut_answers_and_what_is_not_http_are_no_answer() {
 #[tokio::test]
 async fn where_nobody_listens_there_is_no_connection() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let answer = Client::new(&format!("http://{address}"), token(TOKEN)).unwrap().lookup("E1").await;
+    let answer = Client::new(&format!("http://{address}"), token(TOKEN), Clock::system()).unwrap().lookup("E1").await;
     assert!(matches!(answer.result, Err(Failure::Unreachable(why)) if why.starts_with("there is no connection")));
     assert_eq!(answer.status, None);
 }
@@ -226,7 +226,7 @@ async fn where_nobody_listens_there_is_no_connection() {
 #[tokio::test]
 async fn without_a_token_that_can_be_sent_nothing_is_asked() {
     for tokens in [vec![], vec![SecretString::from("two\nlines")]] {
-        let client = Client::new("http://127.0.0.1:1", Arc::new(Secrets::fixed(tokens))).unwrap();
+        let client = Client::new("http://127.0.0.1:1", Arc::new(Secrets::fixed(tokens)), Clock::system()).unwrap();
         assert_eq!(client.lookup("E1").await.result, Err(Failure::Unauthorized));
     }
 }
@@ -243,5 +243,5 @@ async fn no_failure_tells_the_token_or_the_uid() {
 
 #[test]
 fn a_client_speaks_tls_with_roots_of_its_own() {
-    assert!(Client::new("https://tenant.example.com", token(TOKEN)).is_ok());
+    assert!(Client::new("https://tenant.example.com", token(TOKEN), Clock::system()).is_ok());
 }
