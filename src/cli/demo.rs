@@ -190,7 +190,14 @@ fn configuration(webhooks: &TcpListener, ops: &TcpListener, (base_url, folder): 
         reconcile,
     };
     Ok(Config {
-        webhooks: config::Webhooks { listen: address(webhooks)?, body_bytes_max: 1 << 20 },
+        webhooks: config::Webhooks {
+            listen: address(webhooks)?,
+            body_bytes_max: 1 << 20,
+            tls: None,
+            connections_per_address: 1024,
+            refusals_per_minute: 600,
+            trusted_proxies: Vec::new(),
+        },
         ops: config::Ops { listen: address(ops)?, tokens: Arc::new(Tokens::default()) },
         store: config::Store {
             path: folder.join("data"),

@@ -1,5 +1,6 @@
 //! The metrics of the service (contract, section 4): closed label sets, every counter there from the start.
 
+mod listener;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByRe
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, RunState};
 
+pub use listener::{Cut, Listener};
 pub use snapshot::{Snapshot, SourceSnapshot};
 
 /// Why a delivery is refused, as `rollcall_deliveries_rejected_total` tells it.
@@ -89,6 +91,8 @@ pub struct Metrics {
     last_backup: Seconds,
     compactions: Total<ByEnd>,
     content_bytes: Gauge,
+    /// Of the public listener.
+    pub listener: Listener,
 }
 
 impl Metrics {
@@ -122,11 +126,13 @@ impl Metrics {
             last_backup: Seconds::default(),
             compactions: Family::default(),
             content_bytes: Gauge::default(),
+            listener: Listener::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
         metrics.register_state();
         metrics.register_copies();
+        metrics.listener.register(&mut metrics.registry);
         for source in &metrics.sources {
             metrics.start_at_zero(source);
         }

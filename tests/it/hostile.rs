@@ -1,0 +1,1 @@
+//! Strangers on the webhook listener: what they can take, and that deliveries go on.
