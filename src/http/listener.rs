@@ -135,9 +135,10 @@ impl Door {
     fn enter(&self, stream: &TcpStream) -> Guest {
         // It may be gone already.
         let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let (guest, crowded) = self.visitors.enter(peer, client::trusted(peer, &self.service.config.webhooks.trusted_proxies));
+        let trusted = client::trusted(peer, &self.service.config.webhooks.trusted_proxies);
+        let (guest, gone) = self.visitors.enter(peer, trusted, self.service.clock.elapsed());
         self.service.metrics.listener.opened();
-        if crowded {
+        for _ in 0..gone {
             self.service.metrics.listener.cut(Cut::Crowded);
         }
         guest

@@ -3,10 +3,10 @@
 //! # Why
 //! Upstream switches a webhook off after five failures in a row, and often shares its address with others: a proxy, an exit of a
 //! cloud. So no limit here ever refuses a request, and none counts what is authentic. A connection is a stranger's until it has
-//! carried an authentic delivery. Of strangers' connections an address has only so many, and all addresses together only so many:
-//! one more is taken, and the oldest goes instead. A burst of deliveries on new connections survives that, since each needs milliseconds
-//! to prove itself; slow handshakes, slow heads and bodies, and idle connections do not. (To spare the oldest whose request is under
-//! way would be a gift to slow bodies: whoever has just connected would have to go for them.)
+//! carried an authentic delivery. Of strangers' connections an address has only so many that are older than two seconds, and all
+//! addresses together only so many: one more is taken, and the oldest goes instead. A burst of deliveries on new connections survives
+//! that, since each needs milliseconds to prove itself; slow handshakes, slow heads and bodies, and idle connections do not. (To spare
+//! the oldest whose request is under way would be a gift to slow bodies: whoever has just connected would have to go for them.)
 //! Requests that are refused are counted by address; those beyond a limit get the same answer as ever, a second later, and their
 //! connection closes. That makes guessing slow, and holds no delivery up: by then it is known that this was none.
 
@@ -24,6 +24,8 @@ use parking_lot::Mutex;
 const STRANGERS_MAX: usize = 4096;
 /// Addresses whose refusals are counted; beyond that the others are forgotten, which is to their good.
 const ADDRESSES_MAX: usize = 4096;
+/// So long a connection may stay, however many others its address has: a delivery and its handshake need no more on a busy machine.
+const YOUTH: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Everyone who is connected.
@@ -57,6 +59,7 @@ struct Window {
 pub(super) struct Visit {
     /// Where it comes from.
     pub(super) peer: IpAddr,
+    since: Duration,
     number: u64,
     stranger: AtomicBool,
     requests: AtomicU32,
@@ -88,12 +91,13 @@ impl Visitors {
         Self { strangers: Mutex::new(strangers), refusals: Mutex::default(), refusals_max }
     }
 
-    /// A connection came; `trusted` ones are nobody's strangers. Tells too whether another one has to go for it.
-    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, trusted: bool) -> (Guest, bool) {
+    /// A connection came at `since`; `trusted` ones are nobody's strangers. Tells too how many others have to go for it.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, trusted: bool, since: Duration) -> (Guest, usize) {
         let mut strangers = self.strangers.lock();
         strangers.next += 1;
         let visit = Arc::new(Visit {
             peer,
+            since,
             number: strangers.next,
             stranger: AtomicBool::new(!trusted),
             requests: AtomicU32::new(0),
@@ -101,8 +105,8 @@ impl Visitors {
             unwanted: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         });
-        let crowded = !trusted && strangers.add(&visit);
-        (Guest { visitors: Arc::clone(self), visit }, crowded)
+        let gone = if trusted { 0 } else { strangers.add(&visit) };
+        (Guest { visitors: Arc::clone(self), visit }, gone)
     }
 
     /// A connection carried an authentic delivery: it is no stranger's any more.
@@ -128,21 +132,33 @@ impl Visitors {
 }
 
 impl Strangers {
-    /// Adds a connection; tells whether another one has to go for it, which is asked to.
-    fn add(&mut self, visit: &Arc<Visit>) -> bool {
+    /// Adds a connection; tells how many others have to go, which are asked to.
+    fn add(&mut self, visit: &Arc<Visit>) -> usize {
         self.all.insert(visit.number, Arc::clone(visit));
-        let numbers = self.of_address.entry(counted_as(visit.peer)).or_default();
-        numbers.insert(visit.number);
-        let from_address = numbers.len() > self.of_address_max;
-        if !from_address && self.all.len() <= self.all_max {
-            return false;
+        self.of_address.entry(counted_as(visit.peer)).or_default().insert(visit.number);
+        let mut gone = 0;
+        while let Some(oldest) = self.superfluous(visit) {
+            self.remove(&oldest);
+            oldest.unwanted.store(true, Ordering::Release);
+            oldest.waker.wake();
+            gone += 1;
         }
-        let first = if from_address { numbers.first().copied() } else { self.all.keys().next().copied() };
-        let Some(oldest) = first.and_then(|first| self.all.get(&first)).cloned() else { return false };
-        self.remove(&oldest);
-        oldest.unwanted.store(true, Ordering::Release);
-        oldest.waker.wake();
-        true
+        gone
+    }
+
+    /// Who has to go now that this one has come.
+    fn superfluous(&self, newest: &Visit) -> Option<Arc<Visit>> {
+        let numbers = self.of_address.get(&counted_as(newest.peer))?;
+        let first = self.all.get(numbers.first()?)?;
+        let settled = newest.since.saturating_sub(first.since) >= YOUTH;
+        let oldest = if numbers.len() > self.of_address_max && settled {
+            Some(first)
+        } else if self.all.len() > self.all_max {
+            self.all.values().next()
+        } else {
+            None
+        };
+        oldest.cloned()
     }
 
     fn remove(&mut self, visit: &Visit) {

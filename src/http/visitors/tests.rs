@@ -10,6 +10,7 @@ fn at(address: &str) -> IpAddr {
     address.parse().unwrap()
 }
 
+/// Whether it has to go.
 fn gone(guest: &Guest) -> bool {
     guest.visit.poll_unwanted(&Context::from_waker(std::task::Waker::noop())).is_ready()
 }
@@ -19,40 +20,58 @@ fn counted(visitors: &Visitors) -> (usize, usize) {
     (strangers.all.len(), strangers.of_address.len())
 }
 
+/// A stranger who comes from an address at this second.
+fn stranger(visitors: &Arc<Visitors>, address: &str, second: u64) -> (Guest, usize) {
+    visitors.enter(at(address), false, Duration::from_secs(second))
+}
+
 #[test]
-fn the_oldest_stranger_of_a_crowded_address_goes() {
+fn the_oldest_strangers_of_a_crowded_address_go() {
     let visitors = visitors(2, 1, 1000);
-    let (elsewhere, _) = visitors.enter(at("192.0.2.2"), false);
-    let guests: Vec<_> = (0..4).map(|_| visitors.enter(at("192.0.2.1"), false)).collect();
-    assert_eq!(guests.iter().map(|(_, crowded)| *crowded).collect::<Vec<_>>(), [false, false, true, true]);
+    let (elsewhere, _) = stranger(&visitors, "192.0.2.2", 0);
+    let guests: Vec<_> = [0, 0, 5, 9].into_iter().map(|second| stranger(&visitors, "192.0.2.1", second)).collect();
+    assert_eq!(guests.iter().map(|(_, gone)| *gone).collect::<Vec<_>>(), [0, 0, 1, 1]);
     assert_eq!(guests.iter().map(|(guest, _)| gone(guest)).collect::<Vec<_>>(), [true, true, false, false]);
     assert!(!gone(&elsewhere));
 }
 
 #[test]
+fn a_burst_is_let_in_and_thinned_out_when_it_is_no_longer_young() {
+    let visitors = visitors(2, 1, 1000);
+    let burst: Vec<_> = (0..10).map(|_| stranger(&visitors, "192.0.2.1", 1).0).collect();
+    assert!(!burst.iter().any(gone));
+    assert_eq!(stranger(&visitors, "192.0.2.2", 9).1, 0);
+    let (_late, many) = stranger(&visitors, "192.0.2.1", 3);
+    assert_eq!((many, burst.iter().filter(|guest| gone(guest)).count()), (9, 9));
+}
+
+#[test]
 fn who_is_proven_or_trusted_never_goes() {
     let visitors = visitors(2, 1, 1000);
-    let enter = |trusted| visitors.enter(at("192.0.2.1"), trusted).0;
-    let (proven, trusted, busy) = (enter(false), enter(true), enter(false));
+    let (proven, trusted, busy) = (
+        stranger(&visitors, "192.0.2.1", 0).0,
+        visitors.enter(at("192.0.2.1"), true, Duration::ZERO).0,
+        stranger(&visitors, "192.0.2.1", 0).0,
+    );
     visitors.prove(&proven.visit);
     let _underway = busy.visit.begin();
-    let (_more, _still) = (enter(false), enter(false));
+    let _more = [5, 5].map(|second| stranger(&visitors, "192.0.2.1", second));
     assert_eq!([&proven, &trusted, &busy].map(gone), [false, false, true]);
 }
 
 #[test]
 fn a_delivery_that_proves_itself_is_not_cut_off_by_who_came_meanwhile() {
     let visitors = visitors(1, 1, 1000);
-    let (first, _) = visitors.enter(at("192.0.2.1"), false);
-    let (_second, crowded) = visitors.enter(at("192.0.2.1"), false);
+    let (first, _) = stranger(&visitors, "192.0.2.1", 0);
+    let (_second, many) = stranger(&visitors, "192.0.2.1", 5);
     visitors.prove(&first.visit);
-    assert!(crowded && !gone(&first));
+    assert!(many == 1 && !gone(&first));
 }
 
 #[test]
-fn all_addresses_together_have_half_of_the_descriptors() {
+fn all_addresses_together_have_half_of_the_descriptors_however_young_they_are() {
     let visitors = visitors(1000, 1, 8);
-    let guests: Vec<_> = (0..6).map(|n| visitors.enter(at(&format!("192.0.2.{n}")), false).0).collect();
+    let guests: Vec<_> = (0..6).map(|n| stranger(&visitors, &format!("192.0.2.{n}"), 0).0).collect();
     assert_eq!(guests.iter().filter(|guest| gone(guest)).count(), 2);
     assert_eq!(counted(&visitors), (4, 4));
     drop(guests);
