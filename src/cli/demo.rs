@@ -194,7 +194,7 @@ fn configuration(webhooks: &TcpListener, ops: &TcpListener, (base_url, folder): 
             listen: address(webhooks)?,
             body_bytes_max: 1 << 20,
             tls: None,
-            connections_per_address: 1024,
+            connections_per_address: 2048,
             refusals_per_minute: 600,
             trusted_proxies: Vec::new(),
         },

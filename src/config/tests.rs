@@ -51,7 +51,7 @@ fn the_default_file_is_the_contract() {
     assert_eq!(config.webhooks.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.webhooks.body_bytes_max, 1 << 20);
     assert!(config.webhooks.tls.is_none() && config.webhooks.trusted_proxies.is_empty());
-    assert_eq!((config.webhooks.connections_per_address, config.webhooks.refusals_per_minute), (1024, 600));
+    assert_eq!((config.webhooks.connections_per_address, config.webhooks.refusals_per_minute), (2048, 600));
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9090");
     assert!(!config.ops.tokens.guarded());
     assert_eq!(config.store.path, PathBuf::from("data"));

@@ -4,7 +4,7 @@
 //! The HTTP library has a server of its own for it, without limits: a connection may open any number of streams, send heads of 16 MiB,
 //! and stay for ever as long as it answers pings. Here are limits for each; requests and answers are the library's all the same.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -51,36 +51,48 @@ where
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .initial_window_size(BODY_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let greeting = timeout(HEAD_WITHIN, settings.handshake(stream)).await;
-    let mut connection: Connection<Bytestream, Bytes> = greeting.map_err(|_| Cut::Slow)?.map_err(|_| Cut::Slow)?;
-    let mut answers = FuturesUnordered::new();
-    let mut ending = std::pin::pin!(ending);
+    let greeting = timeout(HEAD_WITHIN, settings.handshake(stream)).await.map_err(|_| Cut::Slow)?;
+    let mut connection: Connection<Bytestream, Bytes> = match greeting {
+        Ok(connection) => connection,
+        Err(error) => return broken(&error),
+    };
+    let (mut answers, mut ending, mut closing) = (FuturesUnordered::new(), pin!(ending), false);
     loop {
-        let patience = if visit.began() == 0 { HEAD_WITHIN } else { IDLE_MAX };
+        let patience = if closing {
+            CLOSE_WITHIN
+        } else if visit.began() == 0 {
+            HEAD_WITHIN
+        } else {
+            IDLE_MAX
+        };
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => answers.push(exchange(request, respond, &answer)),
-                Some(Err(_)) => return Err(Cut::Slow),
+                Some(Err(error)) => return broken(&error),
                 None => return Ok(()),
             },
             Some(()) = answers.next() => {}
-            () = &mut ending => break,
-            () = sleep(patience), if answers.is_empty() => break,
+            () = &mut ending, if !closing => {
+                closing = true;
+                connection.graceful_shutdown();
+            }
+            () = sleep(patience), if answers.is_empty() => {
+                if visit.began() == 0 {
+                    return Err(Cut::Slow);
+                }
+                if closing {
+                    return Ok(());
+                }
+                closing = true;
+                connection.graceful_shutdown();
+            }
         }
     }
-    connection.graceful_shutdown();
-    while !answers.is_empty() {
-        tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => answers.push(exchange(request, respond, &answer)),
-                _ => return Ok(()),
-            },
-            Some(()) = answers.next() => {}
-        }
-    }
-    // What is left to write is written, if it is read.
-    drop(timeout(CLOSE_WITHIN, std::future::poll_fn(|cx| connection.poll_closed(cx))).await);
-    Ok(())
+}
+
+/// Whoever leaves in the midst has not broken anything.
+fn broken(error: &h2::Error) -> Result<(), Cut> {
+    if error.is_io() { Ok(()) } else { Err(Cut::Slow) }
 }
 
 /// One request and its answer.

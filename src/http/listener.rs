@@ -147,7 +147,11 @@ impl Door {
     /// Makes the TLS handshake, where there is a certificate.
     async fn encrypt(&self, stream: TcpStream) -> Result<(Stream, Protocol), Cut> {
         let Some(acceptor) = &self.acceptor else { return Ok((Stream::Plain(stream), Protocol::Http1)) };
-        let shaken = timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)) => shaken,
+            // Nothing that matters is under way in it.
+            () = self.ending.notified() => return Err(Cut::Handshake),
+        };
         let stream = shaken.map_err(|_| Cut::Handshake)?.map_err(|_| Cut::Handshake)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
         Ok((Stream::Tls(Box::new(stream)), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
