@@ -65,6 +65,7 @@ async fn deliver(door: Rc<Door>, visit: Arc<Visit>, mut request: Request) -> Res
         Err(Declined { problem, authentic }) => {
             service.metrics.rejected(source, problem.code);
             if authentic {
+                tracing::debug!(source, code = problem.code, "refused a delivery");
                 return body::refuse(&problem, payload).await.into();
             }
             refuse(&door, &visit, (&request, &problem), payload).await
