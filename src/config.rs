@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod certificate;
 mod describe;
 mod fault;
 mod layers;
@@ -20,9 +21,11 @@ mod source;
 mod tests;
 mod value;
 
+use ipnet::IpNet;
 use section::Section;
 use toml::Value;
 
+pub use certificate::Certificate;
 pub use fault::{Fault, Faults};
 pub use secrets::{Scope, Secret, Secrets, Token, Tokens};
 
@@ -50,6 +53,14 @@ pub struct Webhooks {
     pub body_bytes_max: usize,
     /// How long after SIGTERM new connections are still taken.
     pub drain_delay: Duration,
+    /// With it the listener speaks HTTPS and nothing else.
+    pub tls: Option<Arc<Certificate>>,
+    /// Connections of one address that have not carried an authentic delivery yet; more make the oldest of them go.
+    pub connections_per_address: usize,
+    /// Requests of one address in any minute that may be refused at once; the answers to more come late.
+    pub refusals_per_minute: u32,
+    /// Who is believed about whose requests they forward, and has no limits of its own.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The private listener.

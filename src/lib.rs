@@ -48,6 +48,7 @@
 //! - A commit is in the journal before anyone sees it. Where its rows stand, there or in the tree, and in which file of the tree, nobody
 //!   outside [`storage`] can tell; the service compacts that file by itself ([`service::compactor`]).
 //! - A backup is the store as of one commit. What was cut or damaged is never restored, and what is restored is whole or nothing.
+//! - No limit refuses a delivery: strangers' connections make room for newer ones, and what is refused anyway is answered late.
 //! - Every queue, body, retry and cache has a limit, named `…_MAX` where it binds.
 //! - What opens a gap of a whole source while nothing can be committed, or comes from strangers, is held in memory
 //!   ([`service::vigil`]) and written with what is committed next. A read closes no gap that was shown after it began.
@@ -56,7 +57,8 @@
 //! - No personal data and no secret is in a log line, an error or a metric.
 //!
 //! # Walkthrough: a delivery's way
-//! 1. [`http::webhooks`] checks path, method, source and size, and reads the raw body under a limit and a time-out.
+//! 1. The listener of [`http::webhooks`] takes the connection, by TLS where there is a certificate ([`http::tls`]), and counts it by address.
+//!    [`http::webhooks`] checks path, method, source and size, and reads the raw body under a limit and a time-out.
 //! 2. [`service::Service::receive`] verifies it against every live secret ([`upstream::signature`]) and reads it
 //!    ([`upstream::mangoapps::delivery::read`]). What is authentic but not understood goes on, as a quarantined one.
 //! 3. The [`service::writer::Writer`] takes what waits in its queue, up to 64 deliveries, as one [`service::group::Group`].

@@ -5,4 +5,4 @@ mod labels;
 pub mod log;
 pub mod metrics;
 
-pub use metrics::{Backup, Metrics, Snapshot, SourceSnapshot};
+pub use metrics::{Backup, Cut, Metrics, Snapshot, SourceSnapshot};

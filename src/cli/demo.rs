@@ -190,7 +190,15 @@ fn configuration(webhooks: &TcpListener, ops: &TcpListener, (base_url, folder): 
         reconcile,
     };
     Ok(Config {
-        webhooks: config::Webhooks { listen: address(webhooks)?, body_bytes_max: 1 << 20, drain_delay: Duration::ZERO },
+        webhooks: config::Webhooks {
+            listen: address(webhooks)?,
+            body_bytes_max: 1 << 20,
+            drain_delay: Duration::ZERO,
+            tls: None,
+            connections_per_address: 2048,
+            refusals_per_minute: 600,
+            trusted_proxies: Vec::new(),
+        },
         ops: config::Ops { listen: address(ops)?, tokens: Arc::new(Tokens::default()) },
         store: config::Store {
             path: folder.join("data"),

@@ -29,6 +29,9 @@ pub struct Args {
     /// Where to post it
     #[arg(long)]
     url: String,
+    /// Authorities to trust besides the public ones, for an https:// address with a certificate of one's own (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The body, sent byte for byte; without it, or with -, standard input
     file: Option<PathBuf>,
 }
@@ -38,7 +41,7 @@ pub struct Args {
 /// # Errors
 /// When something cannot be read, nobody answers, or the answer is not 200.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let post = Post::new(&args.url, args.secret()?).map_err(anyhow::Error::msg)?;
+    let post = Post::trusting(&args.url, args.secret()?, &args.authorities()?).map_err(anyhow::Error::msg)?;
     let answer = post.deliver(args.body()?.into()).await.map_err(|reason| anyhow::anyhow!("the delivery was not answered: {reason}"))?;
     print(&answer).or_else(super::simulate::past_a_broken_pipe)?;
     ensure!(answer.status == 200, "the receiver answered {}", answer.status);
@@ -51,6 +54,13 @@ impl Args {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read --secret-file {}", path.display()))?;
         let entry = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         Ok(entry.with_context(|| format!("{} holds no secret: put it on a line of its own", path.display()))?.into())
+    }
+
+    fn authorities(&self) -> anyhow::Result<Vec<u8>> {
+        let Some(path) = &self.ca else { return Ok(Vec::new()) };
+        let text = std::fs::read(path).with_context(|| format!("cannot read --ca {}", path.display()))?;
+        ensure!(!text.is_empty(), "--ca {} is empty: it should hold a certificate in PEM", path.display());
+        Ok(text)
     }
 
     fn body(&self) -> anyhow::Result<Vec<u8>> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Config, Source};
+use jiff::Timestamp;
+
+use super::{Config, Source, Webhooks};
 
 impl Config {
     /// What would run with these settings, line by line. Secrets are counted, never shown.
@@ -17,11 +19,13 @@ impl Config {
         let kept = store.remember_changes.map_or_else(|| "for ever".to_owned(), |span| format!("for {}", written(span)));
         let mut lines = vec![
             format!(
-                "webhooks  on {}, bodies of at most {} bytes, drained for {}",
+                "webhooks  on {}, {}, bodies of at most {} bytes, drained for {}",
                 webhooks.listen,
+                transport(webhooks),
                 webhooks.body_bytes_max,
                 written(webhooks.drain_delay)
             ),
+            describe_limits(webhooks),
             format!("ops       on {}, {guard}", ops.listen),
             format!("store     sled in {}, event ids for {}, changes {kept}", store.path.display(), written(store.remember_deliveries)),
             format!("log       {} at level {}", if log.json { "json" } else { "text" }, log.level),
@@ -31,6 +35,22 @@ impl Config {
         }
         lines
     }
+}
+
+fn transport(webhooks: &Webhooks) -> String {
+    let Some(certificate) = &webhooks.tls else { return "HTTP".to_owned() };
+    let until = Timestamp::from_second(certificate.live().expires_at_seconds);
+    let until = until.map_or_else(|_| "an unknown time".to_owned(), |until| until.to_string());
+    format!("HTTPS with {} until {until}", certificate.file().display())
+}
+
+fn describe_limits(webhooks: &Webhooks) -> String {
+    let proxies = match webhooks.trusted_proxies.as_slice() {
+        [] => "no trusted proxies".to_owned(),
+        some => format!("trusted proxies: {}", some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    let Webhooks { connections_per_address, refusals_per_minute, .. } = webhooks;
+    format!("          an address {connections_per_address} unproven connections, {refusals_per_minute} refusals a minute; {proxies}")
 }
 
 fn describe_source(name: &str, source: &Source) -> Vec<String> {

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::secrets::Tokens;
 use super::section::Section;
-use super::{Log, Ops, Store, Webhooks, value};
+use super::{Certificate, Log, Ops, Store, Webhooks, value};
 
 /// Reads a secret that is given here or in a file of its own, never both. The keys are `x` and `x_file`.
 pub(super) fn here_or_in_file<T>(
@@ -30,10 +30,34 @@ pub(super) fn webhooks(section: &mut Section) -> Option<Webhooks> {
     let listen = section.must("listen", value::address);
     let body_bytes_max = section.must("max_body", value::body_bytes);
     let drain_delay = section.must("drain_delay", value::drain_delay);
-    for key in ["tls_certificate", "tls_key"] {
-        section.unbuilt(key, "let a proxy in front speak TLS and take this key out");
+    let tls = certificate(section);
+    let connections_per_address = section.must("connections_per_address", value::connections);
+    let refusals_per_minute = section.must("refusals_per_minute", value::refusals_per_minute);
+    let trusted_proxies = section.must("trusted_proxies", value::networks);
+    Some(Webhooks {
+        listen: listen?,
+        body_bytes_max: body_bytes_max?,
+        drain_delay: drain_delay?,
+        tls: tls?,
+        connections_per_address: connections_per_address?,
+        refusals_per_minute: refusals_per_minute?,
+        trusted_proxies: trusted_proxies?,
+    })
+}
+
+/// The certificate and its key: both or none. `None` when one of them is faulty.
+fn certificate(section: &mut Section) -> Option<Option<Arc<Certificate>>> {
+    let keys = [Certificate::CERTIFICATE, Certificate::KEY];
+    let [has_certificate, has_key] = keys.map(|key| section.has(key));
+    let [certificate, key] = keys.map(|key| section.may(key, value::path));
+    match (has_certificate, has_key) {
+        (false, false) => return Some(None),
+        (true, false) => section.fault(Certificate::KEY, "is required with tls_certificate"),
+        (false, true) => section.fault(Certificate::CERTIFICATE, "is required with tls_key"),
+        (true, true) => {}
     }
-    Some(Webhooks { listen: listen?, body_bytes_max: body_bytes_max?, drain_delay: drain_delay? })
+    let read = Certificate::in_files(certificate?, key?);
+    read.map_err(|misfit| section.fault(misfit.key, misfit.text)).ok().map(|read| Some(Arc::new(read)))
 }
 
 pub(super) fn ops(section: &mut Section) -> Option<Ops> {

@@ -50,6 +50,8 @@ fn the_default_file_is_the_contract() {
     let config = with(&[]).unwrap();
     assert_eq!(config.webhooks.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.webhooks.body_bytes_max, 1 << 20);
+    assert!(config.webhooks.tls.is_none() && config.webhooks.trusted_proxies.is_empty());
+    assert_eq!((config.webhooks.connections_per_address, config.webhooks.refusals_per_minute), (2048, 600));
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9090");
     assert!(!config.ops.tokens.guarded());
     assert_eq!(config.store.path, PathBuf::from("data"));
@@ -96,8 +98,12 @@ fn an_impossible_value_is_told_with_its_key() {
         "webhooks.max_body = -1",
         r#"webhooks.drain_delay = "11m""#,
         "webhooks.drain_delay = 5",
-        r#"webhooks.tls_certificate = "c.pem""#,
-        r#"webhooks.tls_key = "k.pem""#,
+        "webhooks.connections_per_address = 0",
+        "webhooks.connections_per_address = 65537",
+        "webhooks.refusals_per_minute = 0",
+        r#"webhooks.refusals_per_minute = "few""#,
+        r#"webhooks.trusted_proxies = ["10.0.0.0/8", "proxy.example.test"]"#,
+        "webhooks.trusted_proxies = 10",
         r#"ops.listen = "0.0.0.0:9090""#,
         r#"ops.tokens = ["only-a-token"]"#,
         r#"ops.tokens = ["o:root:s3cret-Zq81"]"#,
@@ -168,11 +174,20 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
 
 #[test]
 fn what_is_not_built_says_so() {
-    for line in [r#"store.engine = "postgres""#, r#"store.url = "x""#, r#"sources.main.kind = "imonggo""#, r#"webhooks.tls_key = "x""#] {
+    for line in [r#"store.engine = "postgres""#, r#"store.url = "x""#, r#"sources.main.kind = "imonggo""#] {
         let told = with(&[line]).unwrap_err().to_string();
         assert!(told.contains("not built yet"), "{told}");
     }
     assert_eq!(keys(with(&[r#"store.engine = "postgres""#])), ["store.engine", "store.url"]);
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    assert_eq!(keys(with(&[r#"webhooks.tls_certificate = "c.pem""#])), ["webhooks.tls_key"]);
+    assert_eq!(keys(with(&[r#"webhooks.tls_key = "k.pem""#])), ["webhooks.tls_certificate"]);
+    assert_eq!(keys(with(&["webhooks.tls_key = 7", r#"webhooks.tls_certificate = "c.pem""#])), ["webhooks.tls_key"]);
+    let absent = [r#"webhooks.tls_certificate = "absent.pem""#, r#"webhooks.tls_key = "k.pem""#];
+    assert!(with(&absent).unwrap_err().to_string().starts_with("webhooks.tls_certificate: the file absent.pem cannot be read"));
 }
 
 #[test]
@@ -202,6 +217,7 @@ fn good_values_are_read_as_they_are_meant() {
     let config = with(&[
         "webhooks.max_body = 65536",
         r#"webhooks.drain_delay = "10m""#,
+        r#"webhooks.trusted_proxies = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]"#,
         r#"ops.listen = "0.0.0.0:0""#,
         r#"ops.tokens = ["a:read:s3cret:Zq81", "b:operate:s3cret-Zq81"]"#,
         r#"store.remember_changes = "1d""#,
@@ -216,6 +232,8 @@ fn good_values_are_read_as_they_are_meant() {
     .unwrap();
     assert_eq!(config.webhooks.body_bytes_max, 65536);
     assert_eq!(config.webhooks.drain_delay, Duration::from_secs(600));
+    let proxies: Vec<_> = config.webhooks.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
     assert_eq!(config.store.remember_changes, Some(Duration::from_secs(86_400)));
     let holder = |token: &[u8]| config.ops.tokens.find(token).map(|token| (token.name.clone(), token.scope));
     assert_eq!(holder(b"s3cret:Zq81"), Some(("a".into(), Scope::Read)));

@@ -1,9 +1,10 @@
 //! Values: from what a file or a variable holds to what it means. The sentences follow the key's name in a fault.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use reqwest::Url;
 use toml::Value;
 
@@ -15,6 +16,8 @@ const BODY_BYTES_MIN: u64 = 1 << 10;
 const BODY_BYTES_MAX: u64 = 64 << 20;
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(600);
 const REQUESTS_PER_HOUR_MAX: u32 = 1_000_000;
+const CONNECTIONS_MAX: usize = 65_536;
+const REFUSALS_MAX: u32 = 1_000_000;
 /// Longer spans are mistakes, and sums of them with a time could leave what a timestamp holds.
 const SPAN_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
@@ -105,6 +108,25 @@ fn number(value: &Value) -> Option<u64> {
 pub(super) fn requests_per_hour(value: &Value) -> Read<u32> {
     let calls = number(value).and_then(|number| u32::try_from(number).ok());
     calls.filter(|calls| (1..=REQUESTS_PER_HOUR_MAX).contains(calls)).ok_or("must be a whole number from 1 to 1000000")
+}
+
+/// Connections of one address.
+pub(super) fn connections(value: &Value) -> Read<usize> {
+    let connections = number(value).and_then(|number| usize::try_from(number).ok());
+    connections.filter(|number| (1..=CONNECTIONS_MAX).contains(number)).ok_or("must be a whole number from 1 to 65536")
+}
+
+/// Requests that may be refused in a minute.
+pub(super) fn refusals_per_minute(value: &Value) -> Read<u32> {
+    let refusals = number(value).and_then(|number| u32::try_from(number).ok());
+    refusals.filter(|number| (1..=REFUSALS_MAX).contains(number)).ok_or("must be a whole number from 1 to 1000000")
+}
+
+/// A list of networks; a single address is the network of itself.
+pub(super) fn networks(value: &Value) -> Read<Vec<IpNet>> {
+    let read = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+    let networks = list(value)?.iter().map(read).collect::<Option<_>>();
+    networks.ok_or("must be a list of IP addresses and networks, such as 10.0.0.7 or 10.0.0.0/8")
 }
 
 /// A share of the live users, or a number of users.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
-use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 
 use super::Problem;
 use super::problem;
@@ -24,6 +24,11 @@ const DRAINED_BYTES_MAX: usize = 64 * 1024;
 /// How long that may take: what is on its way already, no more.
 const DRAIN_WITHIN: Duration = Duration::from_millis(50);
 
+/// A body as it comes.
+pub(super) trait Payload: Stream<Item = Result<Bytes, PayloadError>> {}
+
+impl<S: Stream<Item = Result<Bytes, PayloadError>>> Payload for S {}
+
 /// Reads a whole body as it came on the wire, whatever its `Content-Encoding` says.
 ///
 /// `declared` is the length of its head, where it has one; a chunked body has none.
@@ -31,14 +36,14 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(50);
 /// # Errors
 /// 413 as soon as the body turns out to be larger than `bytes_max`, 408 when it is not there within 10 s, 400 when it was cut
 /// or badly chunked.
-pub(super) async fn read(payload: &mut Payload, declared: Option<u64>, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(payload: &mut (impl Payload + Unpin), declared: Option<u64>, bytes_max: usize) -> Result<Bytes, Problem> {
     match tokio::time::timeout(BODY_WITHIN, collect(payload, declared, bytes_max)).await {
         Ok(body) => body,
         Err(_) => Err(problem::request_timeout()),
     }
 }
 
-async fn collect(payload: &mut Payload, declared: Option<u64>, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn collect(payload: &mut (impl Payload + Unpin), declared: Option<u64>, bytes_max: usize) -> Result<Bytes, Problem> {
     let declared = declared.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     if declared > bytes_max {
         return Err(problem::body_too_large(bytes_max));
@@ -58,7 +63,7 @@ async fn collect(payload: &mut Payload, declared: Option<u64>, bytes_max: usize)
 ///
 /// A small rest is read and thrown away, so that the connection stays. Else the server must neither read on for ever nor
 /// reset a connection on which the client still writes, for then the answer may be lost: see [`Held`].
-pub(super) async fn refuse(problem: &Problem, mut payload: Payload) -> HttpResponse {
+pub(super) async fn refuse(problem: &Problem, mut payload: impl Payload + Unpin + 'static) -> HttpResponse {
     let small = async {
         let mut drained = 0;
         while let Some(Ok(chunk)) = payload.next().await {
@@ -80,12 +85,12 @@ pub(super) async fn refuse(problem: &Problem, mut payload: Payload) -> HttpRespo
 /// # Why
 /// To actix a dropped payload of unknown length is one to be read to its end, however long; one that is still held makes it
 /// say `Connection: close`, send the answer, and read and discard only for `client_disconnect_timeout`.
-struct Held {
+struct Held<P> {
     text: Option<Bytes>,
-    _payload: Payload,
+    _payload: P,
 }
 
-impl MessageBody for Held {
+impl<P: Unpin> MessageBody for Held<P> {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

@@ -1,77 +1,81 @@
 //! The public listener: `POST /webhooks/{source}`, and nothing else (contract, section 3).
 
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::body::BoxBody;
+use actix_http::{ConnectionType, Request, RequestHead, Response};
+use actix_server::Server;
+use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use super::{JSON, Problem, body, leave, problem};
+use super::body::Payload;
+use super::listener::{self, Door};
+use super::visitors::Visit;
+use super::{JSON, Problem, body, client, leave, problem, tls};
 use crate::service::{Receipt, Refusal, Service};
 
 /// The header that carries `sha256=` and the hex HMAC of the body.
 const SIGNATURE: &str = "X-MangoApps-Signature";
-/// Open connections for each worker; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 4096;
-/// A request's head must be there within this.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// Idle connections close after this.
-const IDLE_MAX: Duration = Duration::from_secs(75);
-/// How long a connection that is to be closed is read, so that its client sees the answer.
-const LINGER_MAX: Duration = Duration::from_secs(2);
-/// Deliveries under way at SIGTERM have this long. Seconds.
-const DRAIN_SECONDS_MAX: u64 = 8;
-/// More threads than this bring nothing: the writer is one.
-const WORKERS_MAX: usize = 8;
+/// How late a refusal is answered whose address had too many of them.
+const SLOWED_BY: Duration = Duration::from_secs(1);
 
-/// Serves deliveries on `listener`; the answer must be awaited, and its handle stops it.
+/// Serves deliveries on `listener`, by HTTPS where there is a certificate; the answer must be awaited, and its handle stops it. Wants a
+/// tokio runtime.
 ///
 /// # Errors
 /// When the listener cannot be used.
 pub fn serve(service: Arc<Service>, listener: TcpListener) -> std::io::Result<Server> {
-    let service = web::Data::from(service);
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS_MAX);
-    let app = move || App::new().app_data(service.clone()).default_service(web::to(answer));
-    let server = HttpServer::new(app)
-        .workers(workers)
-        .max_connections(CONNECTIONS_MAX)
-        .client_request_timeout(HEAD_WITHIN)
-        .client_disconnect_timeout(LINGER_MAX)
-        .keep_alive(IDLE_MAX)
-        .disable_signals()
-        .shutdown_timeout(DRAIN_SECONDS_MAX)
-        .listen(listener)?;
-    Ok(server.run())
+    if let Some(certificate) = &service.config.webhooks.tls {
+        service.metrics.listener.set_expiry(certificate.live().expires_at_seconds);
+        // It ends with the service.
+        drop(tokio::spawn(tls::keep(Arc::downgrade(&service))));
+    }
+    listener::run(service, listener, answer)
 }
 
 /// Answers one request; while the service drains, the next one is to come on another connection.
-async fn answer(request: HttpRequest, payload: web::Payload, service: web::Data<Service>) -> HttpResponse {
-    let response = deliver(request, payload, service.clone()).await;
-    leave::closing(response, &service)
+async fn answer(door: Rc<Door>, visit: Arc<Visit>, request: Request) -> Response<BoxBody> {
+    let mut response = deliver(Rc::clone(&door), visit, request).await;
+    leave::closing(response.head_mut(), &door.service);
+    response
 }
 
 /// One request, whatever its path: routing happens on the raw path, before anything is decoded.
-async fn deliver(request: HttpRequest, mut payload: web::Payload, service: web::Data<Service>) -> HttpResponse {
+async fn deliver(door: Rc<Door>, visit: Arc<Visit>, mut request: Request) -> Response<BoxBody> {
+    let _underway = visit.begin();
+    let service = &*door.service;
     let arrived = service.clock.elapsed();
+    let mut payload = request.take_payload();
     let source = match addressee(request.method(), request.path()) {
         Ok(source) if service.has_source(source) => source,
-        Ok(_) => return body::refuse(&problem::unknown_source(), payload).await,
-        Err(problem) => return body::refuse(&problem, payload).await,
+        Ok(_) => return refuse(&door, &visit, (&request, &problem::unknown_source()), payload).await,
+        Err(problem) => return refuse(&door, &visit, (&request, &problem), payload).await,
     };
-    match take(&request, &mut payload, &service, source).await {
+    let taken = take(request.head(), &mut payload, service, source).await;
+    if matches!(&taken, Ok(_) | Err(Declined { authentic: true, .. })) {
+        door.visitors.prove(&visit);
+    }
+    match taken {
         Ok(receipt) => {
             let took = service.clock.elapsed().saturating_sub(arrived);
             service.metrics.delivered(source, receipt.event, receipt.outcome, took);
-            tracing::debug!(source, event_id = receipt.event_id, outcome = receipt.outcome.name(), "took a delivery");
-            accepted(&receipt)
+            tracing::debug!(
+                source, event_id = receipt.event_id, outcome = receipt.outcome.name(), client = %client_of(service, &visit, &request),
+                "took a delivery"
+            );
+            accepted(&receipt).into()
         }
-        Err(problem) => {
+        Err(Declined { problem, authentic }) => {
             service.metrics.rejected(source, problem.code);
-            tracing::debug!(source, code = problem.code, "refused a delivery");
-            body::refuse(&problem, payload).await
+            if authentic {
+                tracing::debug!(source, code = problem.code, "refused a delivery");
+                return body::refuse(&problem, payload).await.into();
+            }
+            refuse(&door, &visit, (&request, &problem), payload).await
         }
     }
 }
@@ -90,16 +94,59 @@ fn could_be_a_name(segment: &str) -> bool {
     !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// The checks that are left, in the contract's order, and the delivery itself.
-async fn take(request: &HttpRequest, payload: &mut web::Payload, service: &Service, source: &str) -> Result<Receipt, Problem> {
-    let bytes_max = service.config.webhooks.body_bytes_max;
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: u64| length > bytes_max as u64) {
-        return Err(problem::body_too_large(bytes_max));
+/// Why a delivery was not taken, and whether it was one at all.
+struct Declined {
+    problem: Problem,
+    authentic: bool,
+}
+
+impl From<Problem> for Declined {
+    fn from(problem: Problem) -> Self {
+        Self { problem, authentic: false }
     }
-    let signature = request.headers().get(SIGNATURE).ok_or(Refusal::MissingSignature)?;
+}
+
+impl From<Refusal> for Declined {
+    fn from(refusal: Refusal) -> Self {
+        Self { authentic: refusal == Refusal::Unavailable, problem: refusal.into() }
+    }
+}
+
+/// The checks that are left, in the contract's order, and the delivery itself.
+async fn take(head: &RequestHead, payload: &mut (impl Payload + Unpin), service: &Service, source: &str) -> Result<Receipt, Declined> {
+    let bytes_max = service.config.webhooks.body_bytes_max;
+    let declared = head.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > bytes_max as u64) {
+        return Err(problem::body_too_large(bytes_max).into());
+    }
+    let signature = head.headers().get(SIGNATURE).ok_or(Refusal::MissingSignature)?;
     let body = body::read(payload, declared, bytes_max).await?;
     Ok(service.receive(source, Some(signature.as_bytes()), body).await?)
+}
+
+/// The answer to what was no delivery; it comes late where there were too many of them.
+async fn refuse(
+    door: &Door,
+    visit: &Visit,
+    (request, problem): (&Request, &Problem),
+    payload: impl Payload + Unpin + 'static,
+) -> Response<BoxBody> {
+    let service = &*door.service;
+    tracing::debug!(code = problem.code, client = %client_of(service, visit, request), "refused a request");
+    let slow = !client::trusted(visit.peer, &service.config.webhooks.trusted_proxies)
+        && door.visitors.refused(visit.peer, service.clock.elapsed());
+    let mut response: Response<BoxBody> = body::refuse(problem, payload).await.into();
+    if slow {
+        service.metrics.listener.slowed();
+        tokio::time::sleep(SLOWED_BY).await;
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
+}
+
+/// Whose request it is, for the log.
+fn client_of(service: &Service, visit: &Visit, request: &Request) -> std::net::IpAddr {
+    client::address(visit.peer, request.head().headers(), &service.config.webhooks.trusted_proxies)
 }
 
 /// `{"status":"ok","outcome":O,"event_id":I}`, without building a tree first.

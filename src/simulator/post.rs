@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 
 use crate::upstream::signature;
@@ -37,11 +39,19 @@ impl Post {
     /// # Errors
     /// A sentence, when the address is no http(s) URL or TLS cannot be set up.
     pub fn new(url: &str, secret: SecretString) -> Result<Self, String> {
+        Self::trusting(url, secret, &[])
+    }
+
+    /// The same, where these authorities are trusted too: the text of a PEM file.
+    ///
+    /// # Errors
+    /// As [`Post::new`]; also when there is text that holds no certificate.
+    pub fn trusting(url: &str, secret: SecretString, authorities: &[u8]) -> Result<Self, String> {
         let url = url.parse::<Url>().map_err(|fault| format!("the webhook URL cannot be read ({fault}): give http://… or https://…"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("the webhook URL begins with {}: give http://… or https://…", url.scheme()));
         }
-        Ok(Self { client: client()?, url, secret })
+        Ok(Self { client: client(authorities)?, url, secret })
     }
 
     /// Signs and posts one body; waits at most 10 s for the answer.
@@ -68,13 +78,21 @@ impl Post {
     }
 }
 
-/// An HTTP client that follows no redirects, trusts the public authorities and gives up after 10 s.
+/// An HTTP client that follows no redirects, trusts the public authorities and those of a PEM file, and gives up after 10 s.
 ///
 /// # Errors
 /// A sentence, when TLS cannot be set up.
-pub(super) fn client() -> Result<Client, String> {
+pub(super) fn client(authorities: &[u8]) -> Result<Client, String> {
     let unusable = |fault: &dyn std::fmt::Display| format!("TLS cannot be set up: {fault}");
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut given = CertificateDer::pem_slice_iter(authorities).peekable();
+    if !authorities.is_empty() && given.peek().is_none() {
+        return Err("there is no certificate among the authorities: give a PEM file".to_owned());
+    }
+    for authority in given {
+        let authority = authority.map_err(|_| "the authorities are not whole PEM".to_owned())?;
+        roots.add(authority).map_err(|fault| format!("an authority cannot be used: {fault}"))?;
+    }
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|fault| unusable(&fault))?

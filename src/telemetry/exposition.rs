@@ -1,6 +1,7 @@
 //! From the text that prometheus-client writes (OpenMetrics) to the Prometheus text format 0.0.4.
 
-/// Rewrites what differs: a counter's HELP and TYPE carry its full name with `_total`, and there is no UNIT and no EOF.
+/// Rewrites what differs: a counter's HELP and TYPE carry its full name with `_total`, there is no UNIT and no EOF, and
+/// no empty set of labels.
 ///
 /// # Why
 /// Scrapers that ask for nothing read 0.0.4, and `promtool check metrics` knows only that: to it a family `x` with samples
@@ -17,6 +18,8 @@ pub(super) fn prometheus_text(open_metrics: &str) -> String {
                 push(&mut text, &["# HELP ", name, suffix, " ", words]);
             }
             push(&mut text, &["# TYPE ", name, suffix, " ", kind]);
+        } else if let Some((name, value)) = line.split_once("{} ") {
+            push(&mut text, &[name, " ", value]);
         } else if !line.starts_with('#') {
             push(&mut text, &[line]);
         }
@@ -43,6 +46,8 @@ mod tests {
 
     #[test]
     fn gauges_and_histograms_stay_as_they_are() {
+        let bare = "# HELP until Until.\n# TYPE until gauge\nuntil{} 3\n";
+        assert_eq!(prometheus_text(bare), bare.replace("{}", ""));
         let open = "# HELP rows Rows.\n# TYPE rows gauge\nrows 3\n# HELP took Took.\n# TYPE took histogram\ntook_sum 0.0\n";
         assert_eq!(prometheus_text(open), open);
     }

@@ -24,6 +24,7 @@ labels! {
     ByCause { source: Arc<str>, kind: &'static str, cause: &'static str }
     BySecret { source: Arc<str>, secret: u64 }
     ByName { name: String, secret: u64 }
+    ByCut { reason: &'static str }
     ByEnd { result: &'static str }
     Build { version: &'static str }
 }

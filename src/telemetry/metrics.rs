@@ -1,5 +1,6 @@
 //! The metrics of the service (contract, section 4): closed label sets, every counter there from the start.
 
+mod listener;
 mod secrets;
 mod snapshot;
 
@@ -18,6 +19,7 @@ use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByRe
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, RunState};
 
+pub use listener::{Cut, Listener};
 pub use snapshot::{Snapshot, SourceSnapshot};
 
 /// Why a delivery is refused, as `rollcall_deliveries_rejected_total` tells it.
@@ -93,6 +95,8 @@ pub struct Metrics {
     content_bytes: Gauge,
     secret_reloads: Total<ByEnd>,
     unusable_secret_files: Gauge,
+    /// Of the public listener.
+    pub listener: Listener,
 }
 
 impl Metrics {
@@ -129,12 +133,14 @@ impl Metrics {
             content_bytes: Gauge::default(),
             secret_reloads: Family::default(),
             unusable_secret_files: Gauge::default(),
+            listener: Listener::default(),
         };
         metrics.register_deliveries();
         metrics.register_repairs();
         metrics.register_state();
         metrics.register_copies();
         metrics.register_secrets();
+        metrics.listener.register(&mut metrics.registry);
         for source in &metrics.sources {
             metrics.start_at_zero(source);
         }

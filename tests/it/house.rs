@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use rollcall::clock::Clock;
 use rollcall::directory::Timestamp;
-use rollcall::service::Running;
+use rollcall::service::{Running, Service};
 use rollcall::simulator::api::Api;
 use rollcall::simulator::desk::Rules;
 use rollcall::simulator::tenant::{Shared, Tenant};
@@ -335,6 +335,11 @@ impl House {
     /// The store itself.
     pub(crate) fn store(&self) -> &Store {
         &self.rooms().running.service.store
+    }
+
+    /// The service itself.
+    pub(crate) fn service(&self) -> &Service {
+        &self.rooms().running.service
     }
 
     /// Calls to upstream that were ever logged, before they were sent.

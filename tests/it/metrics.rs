@@ -21,6 +21,7 @@ fn promtool_finds_nothing_to_say() {
     let metrics = Metrics::new(&["main", "other"]).watching(&config);
     metrics.delivered("main", Some(EventKind::Created), Outcome::Applied, Duration::from_millis(3));
     metrics.committed(1, Duration::from_millis(1));
+    metrics.listener.set_expiry(4_102_444_800);
     let main = SourceSnapshot { source: "main".to_owned(), ..SourceSnapshot::default() };
     let text = metrics.render(&Snapshot { sources: vec![main], ..Snapshot::default() });
     for name in ["webhook_secret", "api_token", "ops_token"] {

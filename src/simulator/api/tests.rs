@@ -16,7 +16,7 @@ fn open(users: u32) -> (Api, Shared) {
 }
 
 async fn get(api: &Api, path: &str) -> reqwest::Response {
-    crate::simulator::post::client().unwrap().get(format!("{}{path}", api.base_url())).bearer_auth("good").send().await.unwrap()
+    crate::simulator::post::client(&[]).unwrap().get(format!("{}{path}", api.base_url())).bearer_auth("good").send().await.unwrap()
 }
 
 async fn json(response: reqwest::Response) -> Value {

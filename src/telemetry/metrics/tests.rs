@@ -37,6 +37,9 @@ fn every_counter_of_a_source_is_there_from_the_start() {
         "rollcall_last_backup_timestamp_seconds 0.0",
         r#"rollcall_compactions_total{result="done"} 0"#,
         "rollcall_store_content_bytes 0",
+        r#"rollcall_webhook_connections_cut_total{reason="crowded"} 0"#,
+        r#"rollcall_tls_reloads_total{result="failed"} 0"#,
+        "rollcall_refusals_slowed_total 0",
         "rollcall_delivery_duration_seconds_count 0",
     ] {
         assert!(has(&text, line), "{line} is missing from\n{text}");
@@ -55,6 +58,10 @@ fn what_is_told_is_counted() {
     metrics.backed_up(Backup::Failed, Timestamp::from_millis(3_000));
     metrics.compacted(false);
     metrics.set_content(1_024);
+    metrics.listener.opened();
+    metrics.listener.cut(Cut::Slow);
+    metrics.listener.reloaded(true);
+    metrics.listener.set_expiry(4_102_444_800);
     let text = metrics.render(&snapshot);
     for line in [
         r#"rollcall_deliveries_total{source="main",event="user.updated",outcome="applied"} 1"#,
@@ -70,6 +77,10 @@ fn what_is_told_is_counted() {
         r#"rollcall_backups_total{result="done"} 1"#,
         r#"rollcall_compactions_total{result="failed"} 1"#,
         "rollcall_store_content_bytes 1024",
+        "rollcall_webhook_connections_open 1",
+        r#"rollcall_webhook_connections_cut_total{reason="slow"} 1"#,
+        r#"rollcall_tls_reloads_total{result="done"} 1"#,
+        "rollcall_tls_certificate_expiry_timestamp_seconds 4102444800",
         "rollcall_last_backup_timestamp_seconds 2.5",
         "rollcall_draining 1",
         "rollcall_store_bytes 4096",
