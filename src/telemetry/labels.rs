@@ -22,6 +22,7 @@ labels! {
     ByEndpoint { source: Arc<str>, endpoint: &'static str }
     ByState { source: Arc<str>, state: &'static str }
     ByCause { source: Arc<str>, kind: &'static str, cause: &'static str }
+    ByMode { source: Arc<str>, mode: &'static str }
     ByEnd { result: &'static str }
     Build { version: &'static str }
 }

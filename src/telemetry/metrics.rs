@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
+use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByMode, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, RunState};
 
@@ -73,6 +73,7 @@ pub struct Metrics {
     gaps_detected: Total<ByReason>,
     changes: Total<ByCause>,
     reconciliations: Total<ByResult>,
+    last_reconciliation: Family<ByMode, Seconds>,
     upstream_requests: Total<ByStatus>,
     gaps_open: Family<BySource, Gauge>,
     pending: Family<ByState, Gauge>,
@@ -82,6 +83,7 @@ pub struct Metrics {
     users: Family<ByState, Gauge>,
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
+    ready: Gauge,
     store_bytes: Gauge,
     store_free_bytes: Gauge,
     store_reopened: Counter,
@@ -106,6 +108,7 @@ impl Metrics {
             gaps_detected: Family::default(),
             changes: Family::default(),
             reconciliations: Family::default(),
+            last_reconciliation: Family::default(),
             upstream_requests: Family::default(),
             gaps_open: Family::default(),
             pending: Family::default(),
@@ -115,6 +118,7 @@ impl Metrics {
             users: Family::default(),
             failures: Family::default(),
             last_delivery: Family::default(),
+            ready: Gauge::default(),
             store_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
@@ -155,7 +159,7 @@ impl Metrics {
         );
         registry.register(
             "rollcall_last_delivery_timestamp_seconds",
-            "When the last authentic delivery came, 0 when none did since the start",
+            "When the last authentic delivery came, 0 before the first",
             self.last_delivery.clone(),
         );
     }
@@ -171,6 +175,11 @@ impl Metrics {
         registry.register("rollcall_gaps_open", "Gaps that no read has closed yet", self.gaps_open.clone());
         registry.register("rollcall_oldest_gap_seconds", "Age of the oldest open gap, 0 without any", self.oldest_gap.clone());
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
+        registry.register(
+            "rollcall_last_reconciliation_timestamp_seconds",
+            "When the last whole pass or sweep was committed, 0 before the first",
+            self.last_reconciliation.clone(),
+        );
         registry.register("rollcall_upstream_requests", "Requests to upstream, by endpoint and status", self.upstream_requests.clone());
         registry.register("rollcall_upstream_budget_remaining", "Requests that the hourly budget still holds", self.budget.clone());
         registry.register("rollcall_upstream_budget_cap", "Requests that an hour may hold at present", self.cap.clone());
@@ -180,6 +189,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
+        registry.register("rollcall_ready", "Whether /readyz answers 200: 1 or 0", self.ready.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
         registry.register("rollcall_store_free_bytes", "Free space on the store's file system", self.store_free_bytes.clone());
         registry.register(
