@@ -5,6 +5,7 @@ pub mod check;
 pub mod compact;
 pub mod demo;
 pub mod gaps;
+pub mod health;
 mod ops;
 pub mod reconcile;
 pub mod restore;
@@ -43,6 +44,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Sign a delivery and post it.
     Send(send::Args),
+    /// Ask a running service whether it is well, by the exit code.
+    Health(health::Args),
     /// List what the directory of a running service may have missed.
     Gaps(gaps::Args),
     /// Have a running service ask upstream what it may have missed.
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => actix_web::rt::System::new().block_on(simulate::run(args)).map_err(Failure::from),
         Command::Send(args) => actix_web::rt::System::new().block_on(send::run(args)).map_err(Failure::from),
+        Command::Health(args) => health::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Gaps(args) => gaps::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Reconcile(args) => reconcile::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),
         Command::Backup(args) => backup::run(&args, &mut std::io::stdout().lock()).map_err(Failure::from),

@@ -16,6 +16,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// The same for what is answered only when it is done.
 const WORK_MAX: Duration = Duration::from_secs(60 * 60);
+/// A service that is well answers at once.
+const PROBE_MAX: Duration = Duration::from_secs(3);
 /// More of an error is not read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -55,6 +57,14 @@ impl Ops {
         self.send((Method::POST, path), None, WORK_MAX).await
     }
 
+    /// Asks for a path that tells whether the service is well.
+    ///
+    /// # Errors
+    /// As [`Ops::get`]; it is not well.
+    pub(super) async fn probe(&self, path: &str) -> anyhow::Result<Response> {
+        self.send((Method::GET, path), None, PROBE_MAX).await
+    }
+
     /// How a person would do the same: a command for a shell, with the token left to them.
     pub(super) fn by_hand(&self, path: &str) -> String {
         let token = if self.token().is_some() { " -H \"Authorization: Bearer $ROLLCALL_TOKEN\"" } else { "" };
@@ -81,7 +91,7 @@ impl Ops {
     async fn refusal(&self, response: Response) -> anyhow::Error {
         let status = response.status().as_u16();
         let body: Value = serde_json::from_slice(&beginning(response).await).unwrap_or_default();
-        let said = body.pointer("/error/message").and_then(Value::as_str);
+        let said = body.pointer("/error/message").and_then(Value::as_str).map_or_else(|| unwell(&body), |said| Some(said.to_owned()));
         let hint = match status {
             401 => ": give one with --token or ROLLCALL_TOKEN",
             403 => ": give one with scope operate",
@@ -89,13 +99,19 @@ impl Ops {
             400 if body.pointer("/error/code").is_some_and(|code| code == "source_required") => ": give one with --source",
             _ => "",
         };
-        anyhow!("{} answered {status}, {}{hint}", self.url, said.unwrap_or("without a reason"))
+        anyhow!("{} answered {status}, {}{hint}", self.url, said.as_deref().unwrap_or("without a reason"))
     }
 }
 
 fn client(patience: Duration) -> anyhow::Result<Client> {
     let builder = Client::builder().tls_backend_preconfigured(tls().map_err(anyhow::Error::msg)?).redirect(Policy::none()).no_proxy();
-    builder.connect_timeout(CONNECT_WITHIN).read_timeout(patience).build().context("the HTTP client cannot be set up")
+    builder.connect_timeout(CONNECT_WITHIN.min(patience)).read_timeout(patience).build().context("the HTTP client cannot be set up")
+}
+
+/// What a probe tells of a service that is not well.
+fn unwell(body: &Value) -> Option<String> {
+    let failing = body["checks"].as_object()?.values().filter(|check| check["status"] == "failing");
+    Some(failing.filter_map(|check| check["message"].as_str()).collect::<Vec<_>>().join("; "))
 }
 
 async fn beginning(mut response: Response) -> Vec<u8> {

@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::{Problem, respond, written};
+use crate::directory::Timestamp;
 use crate::service::Service;
 use crate::storage::RunState;
 use crate::telemetry::{Snapshot, SourceSnapshot};
@@ -62,7 +63,9 @@ pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, P
 pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let sources = service.config.sources.keys().map(|name| snapshot(&service, name)).collect();
     let (store_bytes, store_free_bytes) = (service.store.bytes(), service.store.free_bytes());
-    let snapshot = Snapshot { now: service.clock.now(), draining: service.is_draining(), store_bytes, store_free_bytes, sources };
+    let ready = service.checks().iter().all(|(_, check)| check.is_ok());
+    let (now, draining) = (service.clock.now(), service.is_draining());
+    let snapshot = Snapshot { now, draining, ready, store_bytes, store_free_bytes, sources };
     let text = service.metrics.render(&snapshot);
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
 }
@@ -79,12 +82,21 @@ fn snapshot(service: &Service, source: &str) -> SourceSnapshot {
         source: source.to_owned(),
         counts: service.store.counts(source),
         last_delivery: standing.last_delivery,
+        reconciled: reconciled(service, source),
         consecutive_failures: standing.consecutive_failures,
         bulk_remaining: standing.bulk_remaining,
         lookup_remaining: standing.lookup_remaining,
         caps: (standing.bulk_cap, standing.lookup_cap),
         pending,
     }
+}
+
+/// When the last whole pass and the last whole sweep were committed. Where upstream ignores what passes ask for, none is whole.
+fn reconciled(service: &Service, source: &str) -> Option<(Timestamp, Timestamp)> {
+    service.config.sources.get(source)?.base_url.as_ref()?;
+    let state = service.store.source(source).ok()?;
+    let passed = state.passed_at.filter(|_| state.passes_usable != Some(false));
+    Some((passed.unwrap_or_default(), state.swept_at.unwrap_or_default()))
 }
 
 #[cfg(test)]

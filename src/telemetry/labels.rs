@@ -25,6 +25,7 @@ labels! {
     BySecret { source: Arc<str>, secret: u64 }
     ByName { name: String, secret: u64 }
     ByCut { reason: &'static str }
+    ByMode { source: Arc<str>, mode: &'static str }
     ByEnd { result: &'static str }
     Build { version: &'static str }
 }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
+use super::labels::{Build, ByCause, ByEnd, ByEndpoint, ByMode, ByOutcome, ByReason, ByResult, BySource, ByState, ByStatus, Status};
 use crate::directory::{ChangeKind, EventKind, Outcome, Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, RunState};
 
@@ -76,6 +76,7 @@ pub struct Metrics {
     gaps_detected: Total<ByReason>,
     changes: Total<ByCause>,
     reconciliations: Total<ByResult>,
+    last_reconciliation: Family<ByMode, Seconds>,
     upstream_requests: Total<ByStatus>,
     gaps_open: Family<BySource, Gauge>,
     pending: Family<ByState, Gauge>,
@@ -86,6 +87,7 @@ pub struct Metrics {
     failures: Family<BySource, Gauge>,
     last_delivery: Family<BySource, Seconds>,
     draining: Gauge,
+    ready: Gauge,
     store_bytes: Gauge,
     store_free_bytes: Gauge,
     store_reopened: Counter,
@@ -114,6 +116,7 @@ impl Metrics {
             gaps_detected: Family::default(),
             changes: Family::default(),
             reconciliations: Family::default(),
+            last_reconciliation: Family::default(),
             upstream_requests: Family::default(),
             gaps_open: Family::default(),
             pending: Family::default(),
@@ -124,6 +127,7 @@ impl Metrics {
             failures: Family::default(),
             last_delivery: Family::default(),
             draining: Gauge::default(),
+            ready: Gauge::default(),
             store_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_reopened: Counter::default(),
@@ -169,7 +173,7 @@ impl Metrics {
         );
         registry.register(
             "rollcall_last_delivery_timestamp_seconds",
-            "When the last authentic delivery came, 0 when none did since the start",
+            "When the last authentic delivery came, 0 before the first",
             self.last_delivery.clone(),
         );
     }
@@ -185,6 +189,11 @@ impl Metrics {
         registry.register("rollcall_gaps_open", "Gaps that no read has closed yet", self.gaps_open.clone());
         registry.register("rollcall_oldest_gap_seconds", "Age of the oldest open gap, 0 without any", self.oldest_gap.clone());
         registry.register("rollcall_reconciliations", "Reconciliations that ended, by mode and result", self.reconciliations.clone());
+        registry.register(
+            "rollcall_last_reconciliation_timestamp_seconds",
+            "When the last whole pass or sweep was committed, 0 before the first",
+            self.last_reconciliation.clone(),
+        );
         registry.register("rollcall_upstream_requests", "Requests to upstream, by endpoint and status", self.upstream_requests.clone());
         registry.register("rollcall_upstream_budget_remaining", "Requests that the hourly budget still holds", self.budget.clone());
         registry.register("rollcall_upstream_budget_cap", "Requests that an hour may hold at present", self.cap.clone());
@@ -195,6 +204,7 @@ impl Metrics {
         registry.register("rollcall_directory_users", "Users in the directory, by state", self.users.clone());
         registry.register("rollcall_changes", "Changes told in the feed, by kind and cause", self.changes.clone());
         registry.register("rollcall_draining", "1 once the service was told to end, 0 before", self.draining.clone());
+        registry.register("rollcall_ready", "Whether /readyz answers 200: 1 or 0", self.ready.clone());
         registry.register("rollcall_store_bytes", "Size of the store on disk", self.store_bytes.clone());
         registry.register("rollcall_store_free_bytes", "Free space on the store's file system", self.store_free_bytes.clone());
         registry.register(

@@ -1,4 +1,4 @@
-//! Commands that ask a running service: `rollcall gaps` and `rollcall reconcile`.
+//! Commands that ask a running service: `rollcall health`, `rollcall gaps` and `rollcall reconcile`.
 
 use std::process::Output;
 use std::time::Duration;
@@ -46,6 +46,20 @@ fn gaps_are_shown_as_a_table_or_as_the_api_tells_them() {
     assert_eq!(told(&ask(&house, &["gaps", "--closed", "--json", "--source", "main"]))["gaps"], json!([]));
     refused(&ask(&house, &["gaps", "--source", "mian"]), "give --source one of main");
     refused(&run(&mut rollcall(&["gaps", "--ops", "http://127.0.0.1:1"]), b""), "nobody answers");
+}
+
+#[test]
+fn health_tells_by_its_exit_code_whether_a_service_is_well() {
+    let house = House::alone().set("ops.tokens", r#"["screen:read:token-of-the-screen"]"#).open();
+    assert_eq!(done(&ask(&house, &["health"])), "ready\n");
+    assert_eq!(done(&ask(&house, &["health", "--live"])), "alive\n");
+    house.drain();
+    refused(&ask(&house, &["health"]), "answered 503, the service is draining");
+    assert_eq!(done(&ask(&house, &["health", "--live"])), "alive\n");
+    refused(&run(&mut rollcall(&["health", "--ops", "http://127.0.0.1:1"]), b""), "nobody answers");
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("http://{}", mute.local_addr().unwrap());
+    refused(&run(&mut rollcall(&["health", "--ops", &at]), b""), "fell silent");
 }
 
 #[test]

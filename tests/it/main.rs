@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its verbs and fixtures too"
 )]
 
+mod alerts;
 mod answers;
 mod backup;
 mod budgets;
@@ -19,6 +20,7 @@ mod configuration;
 mod deliveries;
 mod demo;
 mod departures;
+mod deploy;
 mod descriptors;
 mod full;
 mod gaps;

@@ -7,6 +7,24 @@ use std::time::Duration;
 use rollcall::config;
 use rollcall::directory::{EventKind, Outcome};
 use rollcall::telemetry::{Metrics, Snapshot, SourceSnapshot};
+use serde_json::json;
+
+use crate::answers::read_bytes;
+use crate::house::House;
+use crate::joined::BRISK;
+
+/// All that a scraper is told.
+pub(crate) fn scraped(house: &House) -> String {
+    String::from_utf8(read_bytes(&format!("http://{}/metrics", house.ops()))).unwrap()
+}
+
+/// The value of one series.
+#[track_caller]
+fn value(house: &House, series: &str) -> f64 {
+    let text = scraped(house);
+    let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+    found.unwrap_or_else(|| panic!("no {series} in {text}"))
+}
 
 use crate::program::settings;
 
@@ -33,4 +51,32 @@ fn promtool_finds_nothing_to_say() {
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = promtool.wait_with_output().unwrap();
     assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}\n{text}");
+}
+
+#[test]
+fn the_last_whole_pass_and_sweep_are_told_over_a_restart_and_a_dry_run_is_neither() {
+    let told = |house: &House, mode: &str| {
+        value(house, &format!(r#"rollcall_last_reconciliation_timestamp_seconds{{source="main",mode="{mode}"}}"#))
+    };
+    let house = House::joined(3, BRISK).open();
+    let opened = house.now().as_millis() as f64 / 1000.0;
+    let mut house = house.swept();
+    let swept = told(&house, "full");
+    assert!(swept >= opened && told(&house, "incremental") == swept, "{swept} {opened}");
+    house.restart();
+    assert_eq!(told(&house, "full"), swept);
+    house.reconcile("incremental", json!({"dry_run": true}));
+    house.reconcile("full", json!({"dry_run": true}));
+    assert_eq!((told(&house, "full"), told(&house, "incremental")), (swept, swept));
+    house.reconcile("incremental", json!({}));
+    assert!(told(&house, "incremental") > swept && told(&house, "full") == swept);
+}
+
+#[test]
+fn a_source_without_an_upstream_has_no_last_reconciliation_and_readiness_is_told() {
+    let house = House::alone().open();
+    assert!(!scraped(&house).contains("rollcall_last_reconciliation_timestamp_seconds{"));
+    assert_eq!(value(&house, "rollcall_ready"), 1.0);
+    house.drain();
+    assert_eq!(value(&house, "rollcall_ready"), 0.0);
 }

@@ -6,11 +6,13 @@ use crate::storage::Counts;
 fn told() -> (Metrics, Snapshot) {
     let metrics = Metrics::new(&["main", "other"]);
     let counts = Counts { active: 3, inactive: 2, deleted: 1, gaps_open: 4, oldest_gap: Some(Timestamp::from_millis(1_000)) };
-    let main = SourceSnapshot { source: "main".to_owned(), counts, bulk_remaining: 99, ..SourceSnapshot::default() };
+    let reconciled = Some((Timestamp::from_millis(2_000), Timestamp::from_millis(0)));
+    let main = SourceSnapshot { source: "main".to_owned(), counts, bulk_remaining: 99, reconciled, ..SourceSnapshot::default() };
     let other = SourceSnapshot { source: "other".to_owned(), ..SourceSnapshot::default() };
     let snapshot = Snapshot {
         now: Timestamp::from_millis(3_500),
         draining: true,
+        ready: true,
         store_bytes: 4_096,
         store_free_bytes: Some(8_192),
         sources: vec![main, other],
@@ -33,6 +35,7 @@ fn every_counter_of_a_source_is_there_from_the_start() {
         r#"rollcall_gaps_detected_total{source="main",reason="uncarried_change"} 0"#,
         r#"rollcall_reconciliations_total{source="main",mode="full",result="failed"} 0"#,
         r#"rollcall_changes_total{source="main",kind="restored",cause="reconciliation"} 0"#,
+        r#"rollcall_last_reconciliation_timestamp_seconds{source="main",mode="full"} 0.0"#,
         r#"rollcall_backups_total{result="aborted"} 0"#,
         "rollcall_last_backup_timestamp_seconds 0.0",
         r#"rollcall_compactions_total{result="done"} 0"#,
@@ -74,6 +77,8 @@ fn what_is_told_is_counted() {
         r#"rollcall_oldest_gap_seconds{source="main"} 2.5"#,
         r#"rollcall_directory_users{source="main",state="inactive"} 2"#,
         r#"rollcall_upstream_budget_remaining{source="main",endpoint="bulk"} 99"#,
+        r#"rollcall_last_reconciliation_timestamp_seconds{source="main",mode="incremental"} 2.0"#,
+        "rollcall_ready 1",
         r#"rollcall_backups_total{result="done"} 1"#,
         r#"rollcall_compactions_total{result="failed"} 1"#,
         "rollcall_store_content_bytes 1024",
