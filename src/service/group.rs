@@ -199,7 +199,13 @@ impl<'a> Group<'a> {
         if let Some(run) = &mut run {
             run.progress.gaps_closed += done.gaps_closed;
             run.progress.changed += done.changed;
-            let ends = run.state.is_over() && self.around.store.reconciliation(run.id)?.is_none_or(|held| !held.state.is_over());
+            let held = self.batch.reconciliations.iter().find(|held| held.id == run.id).cloned();
+            let held = held.map_or_else(|| self.around.store.reconciliation(run.id), |held| Ok(Some(held)))?;
+            if let Some(held) = held.as_ref().filter(|held| held.state == RunState::Cancelled) {
+                // Whoever works on it has not heard of that yet.
+                (run.state, run.finished_at) = (held.state, held.finished_at);
+            }
+            let ends = run.state.is_over() && held.is_none_or(|held| !held.state.is_over());
             if ends {
                 self.tally.ended.push((Arc::clone(&source), run.mode, run.state));
             }

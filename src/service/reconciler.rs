@@ -125,6 +125,8 @@ pub struct Reconciler {
     witness: lookups::Witness,
     /// When the newest complete pass began, in upstream's time.
     passed: Option<Timestamp>,
+    /// When a pass of this process last ended, by the monotonic clock.
+    pass_ended: Option<Duration>,
     /// Nothing new is planned before this, by the monotonic clock: upstream refused for good.
     rest_until: Duration,
     /// No sweep is planned before this, by the monotonic clock: the last one was given up or cancelled.
@@ -157,6 +159,7 @@ impl Reconciler {
             staged: BTreeSet::new(),
             witness: lookups::Witness::default(),
             passed: None,
+            pass_ended: None,
             rest_until,
             sweep_after,
             pass_after: Duration::ZERO,

@@ -105,8 +105,12 @@ impl Reconciler {
         // What failed may be there nevertheless, under a number that it does not know.
         self.orphaned |= repaired.is_err() && run.record.id == 0;
         let repaired = repaired?;
+        let before = run.record.state;
         if let Some(record) = &repaired.run {
             run.record = record.clone();
+        }
+        if run.record.state == RunState::Cancelled && before != RunState::Cancelled {
+            return Err(Trouble::Cancelled);
         }
         Ok(repaired)
     }

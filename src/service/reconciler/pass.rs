@@ -143,6 +143,7 @@ impl Reconciler {
         let reach = newest.map(|newest| newest.min(began - self.behind()));
         let cursor = if complete { held.max(reach.map(Timestamp::floor_to_second)) } else { held };
         let (differs, shown) = self.mismatch(total)?;
+        self.pass_ended = Some(self.means.clock.elapsed());
         let wall = self.means.clock.now();
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
@@ -217,6 +218,7 @@ impl Reconciler {
             Some("upstream ignores updated_after or sort_by, so a pass may lose users; nothing was taken from it".to_owned());
         run.record.finished_at = Some(self.means.clock.now());
         let wall = self.means.clock.now();
+        self.pass_ended = Some(self.means.clock.elapsed());
         let edit: super::Edit = Box::new(move |state| (state.passes_usable, state.passed_at) = (Some(false), Some(wall)));
         self.commit(run, Step { edit: Some(edit), ..Step::default() }).await.map(drop)
     }

@@ -242,9 +242,12 @@ impl Reconciler {
             Some(_) if !settings.degraded_every.is_zero() => settings.degraded_every,
             _ => settings.incremental_every,
         };
-        if is_over(state.passed_at.unwrap_or_default(), every, self.means.clock.now())
-            && let Some(pass) = self.new_pass()
-        {
+        // Within a process by the clock that nobody sets.
+        let is_due = match self.pass_ended {
+            Some(ended) => !every.is_zero() && self.means.clock.elapsed() >= ended + jittered(ended.as_millis(), every),
+            None => is_over(state.passed_at.unwrap_or_default(), every, self.means.clock.now()),
+        };
+        if is_due && let Some(pass) = self.new_pass() {
             let reason = broken.map_or("schedule", Reason::name);
             self.start(Mode::Incremental, Work::Pass(Box::new(pass)), (Urgency::Scheduled, vec![reason]));
         }
@@ -297,11 +300,15 @@ fn answered_by_passes(state: &SourceState) -> impl Iterator<Item = &SourceGap> {
     state.gaps.iter().filter(|gap| gap.uid.is_none() && ANSWERED.contains(&gap.reason))
 }
 
-/// Whether a schedule's time has come; each time a little earlier or later, so that many services do not ask at once.
+/// Whether a schedule's time has come, by the wall clock.
 fn is_over(last: Timestamp, every: Duration, now: Timestamp) -> bool {
-    let jitter = u32::try_from(last.as_millis().rem_euclid(101)).unwrap_or(0);
-    let every = every.saturating_mul(950 + jitter).checked_div(1000).unwrap_or(every);
-    !every.is_zero() && now >= last + every
+    !every.is_zero() && now >= last + jittered(u128::from(last.as_millis().unsigned_abs()), every)
+}
+
+/// Each time a little earlier or later, so that many services do not ask at once.
+fn jittered(last_millis: u128, every: Duration) -> Duration {
+    let jitter = u32::try_from(last_millis % 101).unwrap_or(0);
+    every.saturating_mul(950 + jitter).checked_div(1000).unwrap_or(every)
 }
 
 /// Whether someone may wrongly be active, or wrongly be there.

@@ -148,6 +148,7 @@ impl Reconciler {
         run.asks_no_more();
         self.commit_all(run, evidence).await?;
         let (wall, cursor) = (self.means.clock.now(), (began - self.behind()).floor_to_second());
+        self.pass_ended = Some(self.means.clock.elapsed());
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
             (state.swept_at, state.passed_at, state.sweep) = (Some(wall), Some(wall), None);
