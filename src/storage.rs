@@ -5,6 +5,7 @@
 //! have reached the disk; readers still see none of it.
 
 pub mod backup;
+mod call;
 pub mod entry;
 mod error;
 pub mod listing;
@@ -17,8 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use backup::{Restored, Row, Snapshot};
+pub use call::Call;
 pub use entry::{
-    Absent, Batch, Call, CallsClock, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState,
+    Absent, Batch, CallsClock, Delivery, Endpoint, Mode, Progress, Reconciliation, RunState, SeenDelivery, SourceGap, SourceState,
     StoredUser, Sweep, Toll,
 };
 pub use error::Error;

@@ -119,7 +119,8 @@ fn is_outdated(record: &Record, (began, call): (Timestamp, u64)) -> bool {
 /// Closes the gaps that a read of this shape answers; the others are due when a read can.
 fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances) -> Vec<(Reason, Gap)> {
     let told_life = record.life.sight.as_ref().map(|sight| sight.began);
-    let is_candidate = record.life.candidate.is_some();
+    // A candidate, or a stranger whom no live listing showed.
+    let is_missing = record.life.candidate.is_some() || record.listing.is_some() && record.life.sight.is_none();
     let mut closed = Vec::new();
     record.gaps.retain(|reason, held| {
         let covers = |read: Timestamp| read > held.happened + at.rules.tolerance;
@@ -131,7 +132,7 @@ fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances
         let answered = match reason {
             Reason::EventAfterDelete => told_life.is_some_and(covers),
             // Someone who is missing stays in doubt until a read tells whether they live.
-            Reason::MissedDelivery => !is_candidate && began > held.happened,
+            Reason::MissedDelivery => !is_missing && began > held.happened,
             _ => fits && covers(began),
         };
         if answered {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Pulse;
+use super::{Call, Pulse};
 use crate::directory::{Change, ClosedGap, Gap, Known, Outcome, Reason, Timestamp};
 
 /// One atomic step: everything in it becomes durable together, or nothing does.
@@ -111,19 +110,6 @@ impl Endpoint {
             Self::Lookup => "lookup",
         }
     }
-}
-
-/// One call to upstream, logged before it is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// The source's name.
-    pub source: String,
-    /// The budget it counts against.
-    pub endpoint: Endpoint,
-    /// Its place in the order of all calls of this source: increasing.
-    pub number: u64,
-    /// When it was about to be sent, by the service's clock.
-    pub at: Timestamp,
 }
 
 /// What a reconciliation asks upstream.
@@ -393,6 +379,3 @@ pub struct Numbers {
     /// The newest call's.
     pub call: u64,
 }
-
-/// Calls older than this no longer matter to any budget.
-pub const CALLS_KEPT: Duration = Duration::from_secs(2 * 3600);

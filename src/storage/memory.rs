@@ -16,7 +16,6 @@ use super::entry::Numbers;
 use super::sled::index::{Index, Projection, Written};
 use super::{Batch, Call, Compaction, Delivery, Error, Reconciliation, SeenDelivery, Snapshot};
 use crate::directory::{Change, ClosedGap, Record, Timestamp};
-use crate::storage::entry::CALLS_KEPT;
 
 /// What outlives whoever opens it.
 #[derive(Debug, Default)]
@@ -196,7 +195,7 @@ impl Kept {
     fn log(&mut self, call: &Call) {
         self.numbers.call = self.numbers.call.max(call.number);
         let calls = &mut self.source_mut(&call.source).calls;
-        calls.retain(|old| call.at.since(old.at) <= CALLS_KEPT);
+        calls.retain(|old| !old.is_over(call));
         calls.push(call.clone());
     }
 

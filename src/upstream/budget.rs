@@ -253,11 +253,15 @@ pub const fn agree(one: i64, other: i64) -> bool {
     one.abs_diff(other) as u128 <= AGREE_WITHIN.as_millis()
 }
 
-/// How old the calls of earlier processes are by the wall clock, `now`: their places in the ledger and times, in order. Those before the
-/// place `certain_from` were logged by a clock that is not known any more, and count as made now; so do those from the future.
+/// How old the calls of earlier processes are at least, by the wall clock, `now`: their places in the ledger and times, in order. Those before
+/// the place `certain_from` were logged by a clock that is not known any more: they are as old as the first one behind it, or count as made
+/// now; so do those from the future.
 #[must_use]
 pub fn ages(calls: impl Iterator<Item = (u64, Timestamp)>, certain_from: u64, now: Timestamp) -> Vec<Duration> {
-    calls.map(|(number, at)| if number < certain_from { Duration::ZERO } else { now.since(at) }).collect()
+    let (uncertain, certain): (Vec<_>, Vec<_>) = calls.partition(|(number, _)| *number < certain_from);
+    let certain: Vec<Duration> = certain.into_iter().map(|(_, at)| now.since(at)).collect();
+    let eldest = certain.first().copied().unwrap_or_default();
+    uncertain.into_iter().map(|_| eldest).chain(certain).collect()
 }
 
 /// A count as an index; what does not fit is more than any ledger holds.

@@ -69,7 +69,10 @@ fn hold(seeds: Range<u64>) {
                     let mut results = results.lock().unwrap();
                     match result {
                         Ok(tally) => results.0.add(tally),
-                        Err(why) => results.1.push((seed, why)),
+                        Err(why) => {
+                            println!("seed {seed} fails: {}", why.lines().take(2).collect::<Vec<_>>().join(" "));
+                            results.1.push((seed, why));
+                        }
                     }
                 }
             });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rollcall::directory::Broken;
+use rollcall::directory::{Broken, Timestamp};
 use rollcall::simulator::desk::Rules;
 use rollcall::simulator::outbox::Chaos;
 use rollcall::simulator::tenant::Habits;
@@ -71,6 +71,16 @@ fn skew(rng: &mut SmallRng) -> i64 {
 }
 
 impl Plan {
+    /// When the story begins, by our clock.
+    pub(crate) fn start() -> Timestamp {
+        Timestamp::parse("2026-03-01T08:00:00Z").unwrap()
+    }
+
+    /// How far the story is at a moment of upstream's clock, which nobody sets.
+    pub(crate) fn elapsed_at(&self, moment: Timestamp) -> Duration {
+        moment.since(Timestamp::from_millis(Self::start().as_millis() + self.skew_millis))
+    }
+
     pub(crate) fn of(seed: u64) -> Self {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let budgets = if rng.random_bool(0.25) { (40, 60) } else { (100, 300) };

@@ -103,7 +103,7 @@ pub(crate) struct Tally {
 
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
-        let start = Timestamp::parse("2026-03-01T08:00:00Z").unwrap();
+        let start = Plan::start();
         let clock = Clock::simulated(start);
         let upstream = clock.elsewhere(Timestamp::from_millis(start.as_millis() + plan.skew_millis));
         let tenant = Tenant::new(plan.users, plan.seed, upstream.clone()).shared();

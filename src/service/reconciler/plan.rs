@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Reconciler;
 use super::pass::ANSWERED;
 use super::run::{self, Run, SweepWork, Urgency, Work};
-use crate::directory::{Need, Reason, Timestamp};
+use crate::directory::{Need, Reason, Timestamp, absence};
 use crate::service::job::READ_AGAIN_AFTER;
 use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState, SourceGap, SourceState};
 
@@ -196,7 +196,7 @@ impl Reconciler {
     }
 
     /// Where lookups show deleted users too, only the live listing tells whether candidates for deletion live, once enough time has
-    /// passed, and whether those do whose announced deletion no pass confirmed; returns the others.
+    /// passed, and whether others do of whom that is in doubt; returns the rest.
     fn plan_searches<'a>(&mut self, users: Vec<&'a Due>) -> Vec<&'a Due> {
         let (now, pause) = (self.means.tenant.time.now(), self.means.settings.confirm_deletes_after);
         let (mut candidates, mut others) = (Vec::new(), Vec::new());
@@ -204,7 +204,7 @@ impl Reconciler {
             match self.candidate(&user.uid) {
                 Ok(Some(candidate)) if now >= candidate.began + pause => candidates.push(user),
                 Ok(Some(_)) => {}
-                Ok(None) if self.is_deletion_unconfirmed(user) => candidates.push(user),
+                Ok(None) if self.is_life_in_doubt(user) => candidates.push(user),
                 _ => others.push(user),
             }
         }
@@ -215,10 +215,15 @@ impl Reconciler {
         others
     }
 
-    fn is_deletion_unconfirmed(&self, user: &Due) -> bool {
+    /// Whether only the live listing tells whether someone lives: an event came after the deletion, no pass confirmed the deletion, or a
+    /// listing with deleted users showed a stranger, and no other.
+    fn is_life_in_doubt(&self, user: &Due) -> bool {
         let record = self.means.store.record(&self.means.tenant.name, &user.uid).ok().flatten();
-        let is_announced = record.is_some_and(|record| record.life.deletion.is_some());
-        is_announced && user.gaps.iter().any(|(reason, _, _)| *reason == Reason::UnconfirmedEvent)
+        record.is_some_and(|record| {
+            let is_announced = record.life.deletion.is_some();
+            let doubts = |reason: &Reason| *reason == Reason::EventAfterDelete || *reason == Reason::UnconfirmedEvent && is_announced;
+            absence::is_suspected(&record) || user.gaps.iter().any(|(reason, _, _)| doubts(reason))
+        })
     }
 
     /// Lookups that are kept for what cannot wait: a third.

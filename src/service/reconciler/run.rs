@@ -43,7 +43,7 @@ pub enum Work {
 }
 
 /// A sweep on its way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SweepWork {
     /// What is kept of it, for a restart.
     pub state: Sweep,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::run::{Run, Work};
 use super::walk::PAGE_ROWS_MAX;
 use super::{Reconciler, Step, Trouble};
-use crate::directory::{Evidence, Shape, Sighting, Sign, absence};
+use crate::directory::{Evidence, Missing, Shape, Sighting, Sign, absence, merge};
 use crate::storage::Endpoint;
 use crate::upstream::mangoapps::client::{Lookup, PageQuery};
 
@@ -35,6 +35,10 @@ impl Reconciler {
                 let sighting = Sighting { shape: Shape::Listing, fields, began, call, sign: Sign::Alive, expected: true, swept: None };
                 Some(Evidence::Sighting(Box::new(sighting)))
             }
+            // A lookup just showed them, which shows deleted users as well: with that, this is as good as two listings.
+            None if complete && self.is_shown(&uid)? && !self.candidate(&uid)?.is_some_and(|candidate| candidate.listed) => {
+                Some(Evidence::Missing(Missing { listed: true, began: sent.began, call: sent.call, found_by: run.record.id }))
+            }
             None if complete => Some(Evidence::NotFound(self.not_found(run, &uid, sent)?)),
             // Too many match: the next sweep tells.
             None => None,
@@ -49,6 +53,11 @@ impl Reconciler {
             Work::Searches(queue) if queue.is_empty() => self.looked_up(run).await,
             _ => Ok(()),
         }
+    }
+
+    /// Whether the directory shows the user, alive or deleted: what it does not hold wants more than one search.
+    fn is_shown(&self, uid: &str) -> Result<bool, Trouble> {
+        Ok(self.means.store.record(&self.means.tenant.name, uid)?.as_ref().and_then(merge::view).is_some())
     }
 
     /// The user's e-mail as upstream tells it now: whoever is sought by an old one is not found. `None` where that is not to be had yet, or

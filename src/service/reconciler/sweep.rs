@@ -38,8 +38,19 @@ impl Reconciler {
         if page.total == 0 && held_some {
             return Err(Trouble::Upstream(Failure::Unusable("it says that there are no users, and there were some a moment ago")));
         }
+        let before = work.clone();
         self.mark_beginning(run, sent);
-        if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await }
+        let taken = if counting { self.counted(run, &page).await } else { self.swept(run, page, sent).await };
+        if taken.is_err() {
+            // What was not committed is read again.
+            run.work = Work::Sweep(before);
+        }
+        taken
+    }
+
+    fn holds_anyone(&self) -> bool {
+        let counts = self.means.store.counts(&self.means.tenant.name);
+        counts.active + counts.inactive + counts.deleted > 0
     }
 
     /// A listing begins with its first request that was answered; the sweep with that of the live one.
@@ -121,14 +132,21 @@ impl Reconciler {
 
     /// The live listing is complete: is there anyone else?
     async fn counted(&mut self, run: &mut Run, page: &UserPage) -> Result<(), Trouble> {
+        let holds_anyone = self.holds_anyone();
         let Work::Sweep(work) = &mut run.work else { return Ok(()) };
         work.counting = false;
-        if work.state.live.is_some_and(|live| page.total <= live) {
+        // Whoever gave the token lives: an answer without content is the likelier story, so the live listing is read again.
+        let anew = work.state.live == Some(0) && work.state.round < ROUNDS_MAX && (page.total > 0 || holds_anyone);
+        if !anew && work.state.live.is_some_and(|live| page.total <= live) {
             return self.complete(run).await;
         }
         work.live_seen = std::mem::take(&mut work.seen);
-        let listing_call = 0;
-        work.state = Sweep { with_deleted: true, listing_call, page: 1, round: 1, total: None, seen: 0, ..work.state.clone() };
+        let former = work.state.clone();
+        let next = Sweep { listing_call: 0, page: 1, total: None, seen: 0, ..former };
+        work.state = match anew {
+            true => Sweep { live: None, live_call: 0, round: former.round + 1, ..next },
+            false => Sweep { with_deleted: true, round: 1, ..next },
+        };
         let mut state = work.state.clone();
         state.reconciliation = run.record.id;
         self.foresee(run, page.total.div_ceil(PAGE_ROWS_MAX));

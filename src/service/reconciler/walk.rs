@@ -54,6 +54,10 @@ pub struct Walk {
     began: Option<Sent>,
     /// Whether any page was asked for by its number.
     by_number: bool,
+    /// What the page before told.
+    total: u64,
+    /// Whether someone left while pages were asked for by their numbers: the rows behind then move to pages that were read already.
+    shrank: bool,
 }
 
 /// How a walk stands after a page.
@@ -86,6 +90,8 @@ impl Walk {
             newest: None,
             began: None,
             by_number: false,
+            total: 0,
+            shrank: false,
         }
     }
 
@@ -139,6 +145,8 @@ impl Walk {
         if !self.is_asked_for(&page) {
             return Progress::Ignored;
         }
+        self.shrank |= self.page > 1 && page.total < self.total;
+        self.total = page.total;
         // A short page is no end: upstream may hold back less than it was asked for, and tells how many pages there are.
         let ended = page.rows.is_empty() || self.page >= page.pages;
         let mut newest = self.cursor;
@@ -170,7 +178,7 @@ impl Walk {
     fn end(&mut self) -> Progress {
         let read = self.rows.len() as u64;
         // The last order is one in which nothing moves, so whoever came in meanwhile hides nobody.
-        let counts = !self.by_number || self.walk + 1 == ORDERS.len() || !self.has_moved();
+        let counts = !self.shrank && (!self.by_number || self.walk + 1 == ORDERS.len() || !self.has_moved());
         if counts && self.expected.is_none_or(|expected| read >= expected) {
             return Progress::Complete;
         }
@@ -178,7 +186,7 @@ impl Walk {
             return Progress::Uncertain;
         }
         self.walk += 1;
-        (self.cursor, self.page) = (self.window.from, 1);
+        (self.cursor, self.page, self.shrank) = (self.window.from, 1, false);
         Progress::More
     }
 
@@ -270,6 +278,20 @@ mod tests {
         let mut users: Vec<(u32, i64)> = (0..600).map(|id| (id, 7)).collect();
         let (found, progress, _) = walk(&mut users, |users, call| users[(call as usize * 97) % 600].1 = 20 + i64::from(call));
         assert_eq!((found.rows().len(), progress), (600, Progress::Complete));
+    }
+
+    #[test]
+    fn whoever_leaves_while_pages_are_read_by_number_hides_nobody() {
+        for (victim, call) in (0..10).flat_map(|victim| (1..6).map(move |call| (victim * 25, call))) {
+            let mut users: Vec<(u32, i64)> = (0..250).map(|id| (id, 7)).collect();
+            let (found, progress, _) = walk(&mut users, |users, now| {
+                if now == call {
+                    users.retain(|(id, _)| *id != victim);
+                }
+            });
+            let missing = users.iter().filter(|(id, _)| !found.rows().contains_key(&id.to_string())).count();
+            assert_eq!((missing, progress), (0, Progress::Complete), "{victim} after call {call}");
+        }
     }
 
     #[test]

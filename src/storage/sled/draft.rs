@@ -10,8 +10,8 @@ use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
 use crate::directory::{Gap, Outcome, json};
-use crate::storage::entry::{CALLS_KEPT, Numbers};
-use crate::storage::{Batch, Call, Delivery, Error, SeenDelivery, StoredUser};
+use crate::storage::entry::Numbers;
+use crate::storage::{Batch, Delivery, Error, SeenDelivery, StoredUser};
 
 /// A batch made ready for one atomic write. Nothing is written yet.
 pub(super) struct Draft<'a> {
@@ -130,7 +130,7 @@ impl<'a> Draft<'a> {
             self.numbers.call = self.numbers.call.max(call.number);
             self.put(&keys::call(&call.source, call.number), "a call", |buffer| postcard::to_extend(call, buffer).ok())?;
             let logged = self.durable.index(&call.source).into_iter().flat_map(|index| &index.calls);
-            for old in logged.filter(|old| is_over(old, call)) {
+            for old in logged.filter(|old| old.is_over(call)) {
                 self.frame.take(&keys::call(&old.source, old.number)).map_err(|Unwritable| self.unwritable("a call"))?;
             }
         }
@@ -168,9 +168,4 @@ impl<'a> Draft<'a> {
     fn unwritable(&self, what: &str) -> Error {
         self.durable.rows.unavailable(format!("{what} cannot be written down: this is a fault of rollcall, please report it"))
     }
-}
-
-/// Whether `old` no longer counts, by the clock that logged `new`.
-pub(super) fn is_over(old: &Call, new: &Call) -> bool {
-    new.at.since(old.at) > CALLS_KEPT
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::{Drafted, is_over};
+use super::draft::Drafted;
 use super::filter::Filter;
 use super::folder::Mark;
 use super::index::{Index, Projection, Written};
@@ -86,7 +86,7 @@ impl Durable {
         }
         for call in &batch.calls {
             let calls = &mut self.source_mut(&call.source).calls;
-            calls.retain(|old| !is_over(old, call));
+            calls.retain(|old| !old.is_over(call));
             calls.push(call.clone());
         }
         (self.numbers, self.tally) = (numbers, tally);

@@ -85,7 +85,9 @@ fn a_budget_lowered_since_the_last_start_waits_for_all_that_were_made() {
 fn ages_that_nothing_vouches_for_are_none() {
     let at = |second: i64| Timestamp::from_millis(second * 1000);
     let calls = [(7, at(10)), (8, at(10)), (9, at(200))];
-    assert_eq!(ages(calls.into_iter(), 8, at(100)), [Duration::ZERO, secs(90), Duration::ZERO]);
+    assert_eq!(ages(calls.into_iter(), 10, at(100)), [Duration::ZERO; 3]);
+    // What came before a certain one is as old at least.
+    assert_eq!(ages(calls.into_iter(), 8, at(100)), [secs(90), secs(90), Duration::ZERO]);
     assert!(agree(-30_000, 30_000) && !agree(-30_001, 30_000) && !agree(i64::MIN, i64::MAX));
 }
 
