@@ -110,9 +110,25 @@ pub(super) fn client(authorities: &[u8]) -> Result<Client, String> {
 fn reason(fault: &reqwest::Error) -> &'static str {
     if fault.is_timeout() {
         "no answer within 10 s"
+    } else if is_about_trust(fault) {
+        "its certificate is not trusted; --ca takes the authority that signed it, and one that signed itself must not be marked as CA:TRUE"
     } else if fault.is_connect() {
         "no connection"
     } else {
         "the connection broke"
     }
+}
+
+/// Whether a TLS handshake failed for the other side's certificate.
+fn is_about_trust(fault: &dyn std::error::Error) -> bool {
+    std::iter::successors(fault.source(), |fault| fault.source()).any(|fault| {
+        let tls = fault.downcast_ref::<std::io::Error>().and_then(within).or_else(|| fault.downcast_ref());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    })
+}
+
+/// The fault of TLS that others were put around.
+fn within(fault: &std::io::Error) -> Option<&rustls::Error> {
+    let inner = fault.get_ref()?;
+    inner.downcast_ref().or_else(|| within(inner.downcast_ref::<std::io::Error>()?))
 }
