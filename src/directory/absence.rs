@@ -92,18 +92,17 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
         verdict.closed = close(record, began, at);
         return verdict;
     }
-    if before.is_none() && !is_suspected(record) {
-        // Whoever was only mentioned, and is nobody upstream knows.
-        verdict.closed = close(record, began, at);
-        return verdict;
-    }
-    if before.is_none() && witnessed && is_newest(record, (began, call)) {
-        die(record, (began, call));
-        verdict.closed = close(record, began, at);
-        return verdict;
-    }
     if before.is_none() {
-        ask_again(record, at);
+        // A stranger who is in doubt wants a witness too; whoever was only mentioned is nobody upstream knows.
+        let in_doubt = is_suspected(record);
+        if in_doubt && !(witnessed && is_newest(record, (began, call))) {
+            ask_again(record, at);
+            return verdict;
+        }
+        if in_doubt {
+            die(record, (began, call));
+        }
+        verdict.closed = close(record, began, at);
         return verdict;
     }
     if !is_newest(record, (began, call)) || is_younger(record, began, at) {
@@ -140,6 +139,19 @@ fn ask_again(record: &mut Record, at: &Circumstances) {
 pub fn is_suspected(record: &Record) -> bool {
     record.life.candidate.is_some()
         || record.listing.is_some() && record.life.sight.is_none() && record.gaps.contains_key(&Reason::MissedDelivery)
+}
+
+/// What is known of whether someone lives whose row moved as `row` tells; `None` where a listing has to tell.
+///
+/// Whoever was seen to be gone after that moment is gone still: to come back moves the row.
+#[must_use]
+pub fn standing(record: &Record, row: &Fields, at: &Circumstances) -> Option<bool> {
+    let view = merge::view(record)?;
+    if !view.is_deleted() {
+        return Some(true);
+    }
+    let sight = record.life.sight.as_ref().filter(|sight| !sight.alive)?;
+    merge::time(row, "updated_at").is_some_and(|moved| moved + at.rules.tolerance < sight.began).then_some(false)
 }
 
 /// Someone decided that a candidate stays.

@@ -197,28 +197,37 @@ proptest! {
 
 #[test]
 fn a_uid_that_was_given_to_somebody_else_shows_nothing_of_who_had_it_before() {
-    let told = |shape, began, call, value: Value| {
-        let fields = fields(&value);
-        Evidence::Sighting(Box::new(Sighting {
-            shape,
-            fields,
-            began: second(began),
-            call,
-            sign: Sign::Alive,
-            expected: false,
-            swept: None,
-        }))
-    };
-    let former = told(Shape::Detail, 0, 1, json!({"uid": "E1", "id": 7, "first_name": "Ada", "external_employee_id": "EMP-7"}));
+    let former = alive(Shape::Detail, 0, 1, json!({"uid": "E1", "id": 7, "first_name": "Ada", "external_employee_id": "EMP-7"}));
     let deleted = Event { kind: EventKind::Deleted, stamp: second(10), received: second(11), ..first_event() };
     let known = decide(None, &former, &at(5, true)).known;
     let known = decide(known, &Evidence::Event(Box::new(deleted)), &at(12, true)).known;
     assert!(known.view.as_ref().unwrap().is_deleted());
-    let hired = decide(known, &told(Shape::Listing, 100, 2, json!({"uid": "E1", "id": 8, "first_name": "Ben"})), &at(101, true));
+    let hired = decide(known, &alive(Shape::Listing, 100, 2, json!({"uid": "E1", "id": 8, "first_name": "Ben"})), &at(101, true));
     let user = hired.known.view.unwrap();
     assert_eq!((user.is_deleted(), user.fields.get("first_name"), user.fields.get("id")), (false, Some(&json!("Ben")), Some(&json!(8))));
     assert_eq!(user.fields.get("external_employee_id"), None);
     assert_eq!(hired.difference.unwrap().kind, ChangeKind::Restored);
+}
+
+#[test]
+fn a_late_answer_about_whoever_bore_a_uid_before_is_believed_only_when_it_stays() {
+    let former = json!({"uid": "E1", "id": 7, "created_at": second(0).to_string(), "shoe_size": 43});
+    let present = json!({"uid": "E1", "id": 8, "created_at": second(50).to_string()});
+    let known = decide(None, &alive(Shape::Listing, 30, 1, former.clone()), &at(31, true)).known;
+    let known = decide(known, &alive(Shape::Listing, 60, 2, present), &at(61, true)).known;
+    assert_eq!(known.view.as_ref().unwrap().fields.get("shoe_size"), None, "the row of somebody else goes as a whole");
+    for (shape, call) in [(Shape::Detail, 3), (Shape::Listing, 4)] {
+        let late = decide(known.clone(), &alive(shape, 64, call, former.clone()), &at(65, true));
+        assert_eq!((late.outcome, &late.known), (Outcome::Stale, &known));
+        let stays = decide(known.clone(), &alive(shape, 66, call, former.clone()), &at(67, true));
+        assert_eq!(stays.known.view.unwrap().fields.get("id"), Some(&json!(7)));
+    }
+}
+
+/// An answer that shows the user alive.
+fn alive(shape: Shape, began: i64, call: u64, value: Value) -> Evidence {
+    let (fields, began) = (fields(&value), second(began));
+    Evidence::Sighting(Box::new(Sighting { shape, fields, began, call, sign: Sign::Alive, expected: false, swept: None }))
 }
 
 /// The event again, whose snapshot tells times as well, where asked: null ones, or a minute before the first events.

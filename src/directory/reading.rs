@@ -1,9 +1,9 @@
 //! How a read is taken in: what it replaces, what it covers, and the gaps that it closes.
 
-use super::merge;
 use super::record::{Read, Record, Sight};
 use super::user::RESTLESS_FIELDS;
 use super::{Broken, Circumstances, Difference, Fields, Gap, Need, Outcome, Reason, Shape, Sighting, Sign, Timestamp, User, Verdict, gap};
+use super::{absence, merge};
 
 /// Fields that upstream computes: they move without any event.
 const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "certifications_count"];
@@ -11,14 +11,16 @@ const COMPUTED_FIELDS: [&str; 3] = ["direct_reports_count", "skills_count", "cer
 /// Takes an answer that shows the user into `record`.
 pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances) -> Verdict {
     let unexplained = record.gaps.is_empty() && record.claims.is_empty() && !sighting.expected;
+    let is_late = is_of_predecessor(record, sighting, at);
     let held = match sighting.shape {
         Shape::Listing => &mut record.listing,
         Shape::Detail => &mut record.detail,
     };
-    if held.as_ref().is_some_and(|held| held.order() > (sighting.call, sighting.began)) {
+    if is_late || held.as_ref().is_some_and(|held| held.order() > (sighting.call, sighting.began)) {
         return Verdict::of(Outcome::Stale);
     }
-    let mut fields = held.take().map(|held| held.fields).unwrap_or_default();
+    let former = held.take().map(|held| held.fields).filter(|former| !is_somebody_else(former, &sighting.fields));
+    let mut fields = former.unwrap_or_default();
     fields.extend(sighting.fields.iter().map(|(field, value)| (field.clone(), value.clone())));
     *held = Some(Read { fields, began: sighting.began, call: sighting.call });
     forget_predecessor(record, sighting);
@@ -44,17 +46,28 @@ pub(super) fn sight(record: &mut Record, sighting: &Sighting, at: &Circumstances
     Verdict { closed, unexplained, ..Verdict::of(Outcome::Applied) }
 }
 
+/// Whether a late answer tells of whoever bore the uid before: it began within the tolerance of a read of somebody who came later. Where a
+/// later answer says so too, it is believed.
+fn is_of_predecessor(record: &Record, sighting: &Sighting, at: &Circumstances) -> bool {
+    let created = |fields| merge::time(fields, "created_at");
+    [&record.listing, &record.detail].into_iter().flatten().any(|read| {
+        let is_later = created(&read.fields).zip(created(&sighting.fields)).is_some_and(|(held, told)| held > told);
+        is_later && is_somebody_else(&read.fields, &sighting.fields) && sighting.began <= read.began + at.rules.tolerance
+    })
+}
+
+fn is_somebody_else(one: &Fields, other: &Fields) -> bool {
+    let number = |fields: &Fields| fields.get("id").filter(|id| !id.is_null()).cloned();
+    number(one).zip(number(other)).is_some_and(|(one, other)| one != other)
+}
+
 /// A uid that was given to somebody else: what the other read tells is about whoever had it before.
 fn forget_predecessor(record: &mut Record, sighting: &Sighting) {
     let other = match sighting.shape {
         Shape::Listing => &mut record.detail,
         Shape::Detail => &mut record.listing,
     };
-    let number = |fields: &Fields| fields.get("id").filter(|id| !id.is_null()).cloned();
-    let numbers = (other.as_ref().and_then(|read| number(&read.fields)), number(&sighting.fields));
-    if let (Some(former), Some(present)) = numbers
-        && former != present
-    {
+    if other.as_ref().is_some_and(|read| is_somebody_else(&read.fields, &sighting.fields)) {
         *other = None;
     }
 }
@@ -119,8 +132,7 @@ fn is_outdated(record: &Record, (began, call): (Timestamp, u64)) -> bool {
 /// Closes the gaps that a read of this shape answers; the others are due when a read can.
 fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances) -> Vec<(Reason, Gap)> {
     let told_life = record.life.sight.as_ref().map(|sight| sight.began);
-    // A candidate, or a stranger whom no live listing showed.
-    let is_missing = record.life.candidate.is_some() || record.listing.is_some() && record.life.sight.is_none();
+    let is_missing = absence::is_suspected(record);
     let mut closed = Vec::new();
     record.gaps.retain(|reason, held| {
         let covers = |read: Timestamp| read > held.happened + at.rules.tolerance;

@@ -128,6 +128,10 @@ impl Plan {
         // Only the engine in memory fails on purpose; what becomes of a disk's is proved elsewhere.
         plan.failed_commits = if !plan.on_disk && rng.random_bool(0.3) { rng.random_range(1..6) } else { 0 };
         plan.without_scope = rng.random_bool(0.15).then(|| Duration::from_secs(60 * rng.random_range(1..90)));
+        if plan.imports > 0 && plan.budgets.0 < 100 {
+            // A sweep over so many, in so small a budget, takes hours.
+            plan.healing += Duration::from_secs(4 * 3600);
+        }
         // Where no row moves unseen, deliveries and passes have to do without sweeps.
         if plan.habits.unbumped <= 0.0 && !plan.narrowed && rng.random_bool(0.4) {
             plan.full_every = "7d";

@@ -141,7 +141,7 @@ impl Reconciler {
     }
 
     /// Whether someone was found lately.
-    fn is_witnessed(&self) -> bool {
+    pub(super) fn is_witnessed(&self) -> bool {
         self.witness.found.is_some_and(|found| found + WITNESSED_FOR > self.means.clock.elapsed())
     }
 

@@ -9,7 +9,7 @@ use super::run::{Pass, Run, Work};
 use super::totals::Total;
 use super::walk::{Progress, Walk, Window};
 use super::{Reconciler, Step, Trouble, rows};
-use crate::directory::{Evidence, Missing, Reason, Sign, Timestamp, User, absence, merge};
+use crate::directory::{Evidence, Missing, Reason, Sign, Timestamp, absence, merge};
 use crate::service::job::{Close, READ_AGAIN_AFTER};
 use crate::storage::{Endpoint, RunState};
 use crate::upstream::mangoapps::client::PageQuery;
@@ -17,6 +17,9 @@ use crate::upstream::mangoapps::client::PageQuery;
 /// Why something may have been missed of the whole source: a pass or a sweep that begins later would find it.
 pub(super) const ANSWERED: [Reason; 6] =
     [Reason::LateDelivery, Reason::RefusedDelivery, Reason::BadSignatures, Reason::Silence, Reason::Downtime, Reason::Undecodable];
+
+/// How often a live window without anyone is read again: an answer without content looks alike.
+const EMPTIES_MAX: u32 = 2;
 
 impl Reconciler {
     /// A pass from the cursor on; `None` before the first sweep, which sets it.
@@ -66,6 +69,11 @@ impl Reconciler {
         match progress {
             Progress::More => Ok(()),
             Progress::Ignored => self.ignored(run).await,
+            _ if pass.live.as_ref().is_some_and(|live| live.rows().is_empty()) && pass.empties < EMPTIES_MAX => {
+                pass.empties += 1;
+                pass.live = Some(Walk::new(pass.all.window(), false));
+                Ok(())
+            }
             Progress::Enough | Progress::Complete | Progress::Uncertain if pass.live.is_none() => {
                 pass.more = progress == Progress::Enough;
                 self.whole_window(run).await
@@ -80,22 +88,25 @@ impl Reconciler {
 
     /// The window with deleted users is read: is the live one needed to tell who lives?
     ///
-    /// It is read as a whole where someone in the window is not held as alive; else its count tells whether anyone was deleted.
+    /// It is read as a whole where it is not known of someone in the window whether they live; else its count tells whether anyone was deleted.
     async fn whole_window(&mut self, run: &mut Run) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
-        if pass.all.rows().is_empty() {
+        let rows = pass.all.rows();
+        if rows.values().all(|row| absence::mark(&row.fields).is_some()) {
             return self.conclude(run).await;
         }
-        if pass.all.rows().values().all(|row| absence::mark(&row.fields).is_some()) {
-            return self.conclude(run).await;
-        }
-        let mut in_doubt = false;
-        for uid in pass.all.rows().keys() {
+        let (mut gone, mut in_doubt) = (0, false);
+        for (uid, row) in rows {
             let record = self.means.store.record(&self.means.tenant.name, uid)?;
-            in_doubt = record.and_then(|record| merge::view(&record)).is_none_or(|user: User| user.is_deleted());
-            if in_doubt {
-                break;
+            match record.as_ref().and_then(|record| absence::standing(record, &row.fields, &self.at())) {
+                Some(true) => {}
+                Some(false) => gone += 1,
+                None => in_doubt = true,
             }
+        }
+        pass.gone = gone;
+        if gone == rows.len() as u64 {
+            return self.conclude(run).await;
         }
         if in_doubt {
             pass.live = Some(Walk::new(pass.all.window(), false));
@@ -105,11 +116,11 @@ impl Reconciler {
         Ok(())
     }
 
-    /// The live window's count: where it is that of the one with deleted users, all are alive.
+    /// The live window's count: where it is that of the one with deleted users, less those who are known to be gone, the others are alive.
     async fn compared(&mut self, run: &mut Run, total: u64) -> Result<(), Trouble> {
         let Work::Pass(pass) = &mut run.work else { return Ok(()) };
         pass.counting = false;
-        if pass.all.expected().is_none_or(|all| total >= all) {
+        if pass.all.expected().is_none_or(|all| total + pass.gone >= all) {
             return self.conclude(run).await;
         }
         pass.live = Some(Walk::new(pass.all.window(), false));
@@ -143,7 +154,6 @@ impl Reconciler {
         let reach = newest.map(|newest| newest.min(began - self.behind()));
         let cursor = if complete { held.max(reach.map(Timestamp::floor_to_second)) } else { held };
         let (differs, shown) = self.mismatch(total)?;
-        self.pass_ended = Some(self.means.clock.elapsed());
         let wall = self.means.clock.now();
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
@@ -175,6 +185,7 @@ impl Reconciler {
         }
         let closes = self.answered_by(run);
         self.commit(run, Step { closes, shown, edit: both(Some(edit), judged), ..Step::default() }).await?;
+        self.pass_ended = Some(self.means.clock.elapsed());
         if complete && !run.record.dry_run {
             self.passed = Some(began);
         }
@@ -218,9 +229,10 @@ impl Reconciler {
             Some("upstream ignores updated_after or sort_by, so a pass may lose users; nothing was taken from it".to_owned());
         run.record.finished_at = Some(self.means.clock.now());
         let wall = self.means.clock.now();
-        self.pass_ended = Some(self.means.clock.elapsed());
         let edit: super::Edit = Box::new(move |state| (state.passes_usable, state.passed_at) = (Some(false), Some(wall)));
-        self.commit(run, Step { edit: Some(edit), ..Step::default() }).await.map(drop)
+        self.commit(run, Step { edit: Some(edit), ..Step::default() }).await?;
+        self.pass_ended = Some(self.means.clock.elapsed());
+        Ok(())
     }
 
     /// How far the cursor stays behind the start of a pass: rows may become visible late.

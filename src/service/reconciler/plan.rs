@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Reconciler;
 use super::pass::ANSWERED;
 use super::run::{self, Run, SweepWork, Urgency, Work};
+use super::search::Searches;
 use crate::directory::{Need, Reason, Timestamp, absence};
 use crate::service::job::READ_AGAIN_AFTER;
 use crate::storage::{Due, Endpoint, Mode, Reconciliation, RunState, SourceGap, SourceState};
@@ -210,7 +211,7 @@ impl Reconciler {
         }
         if !candidates.is_empty() && !self.runs.iter().any(|run| matches!(run.work, Work::Searches(_))) {
             let queue = candidates.iter().map(|user| user.uid.clone()).collect();
-            self.start(Mode::Lookup, Work::Searches(queue), (Urgency::Repair, reasons(&candidates)));
+            self.start(Mode::Lookup, Work::Searches(Searches::of(queue)), (Urgency::Repair, reasons(&candidates)));
         }
         others
     }

@@ -7,6 +7,7 @@ use crate::directory::{Reason, Timestamp};
 use crate::storage::{Endpoint, Mode, Progress, Reconciliation, RunState, Sweep};
 
 use super::edge::Edge;
+use super::search::Searches;
 use super::totals::Total;
 use super::walk::{Walk, Window};
 
@@ -39,7 +40,7 @@ pub enum Work {
     /// Looks single users up.
     Lookups(VecDeque<String>),
     /// Looks for single users among the live ones, where lookups show deleted users too.
-    Searches(VecDeque<String>),
+    Searches(Searches),
 }
 
 /// A sweep on its way.
@@ -64,8 +65,12 @@ pub struct Pass {
     pub all: Walk,
     /// Whether the next call asks how many the same window holds without them.
     pub counting: bool,
+    /// How many of the window are known to be gone.
+    pub gone: u64,
     /// The same window without them, once it is needed.
     pub live: Option<Walk>,
+    /// How often that showed nobody.
+    pub empties: u32,
     /// Whether upstream's total is asked for at the end.
     pub total: Total,
     /// Whether it is asked at the end what `updated_after` means.
@@ -81,12 +86,14 @@ pub struct Pass {
 impl Pass {
     /// A pass that began then, over a window.
     #[must_use]
-    pub const fn new(began: Timestamp, window: Window) -> Self {
+    pub fn new(began: Timestamp, window: Window) -> Self {
         Self {
             began,
             all: Walk::new(window, true),
             counting: false,
+            gone: 0,
             live: None,
+            empties: 0,
             total: Total::Unasked,
             edge: Edge::Unasked,
             complete: true,

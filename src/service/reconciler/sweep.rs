@@ -137,7 +137,8 @@ impl Reconciler {
         work.counting = false;
         // Whoever gave the token lives: an answer without content is the likelier story, so the live listing is read again.
         let anew = work.state.live == Some(0) && work.state.round < ROUNDS_MAX && (page.total > 0 || holds_anyone);
-        if !anew && work.state.live.is_some_and(|live| page.total <= live) {
+        // Fewer than there were live ones means that some vanished meanwhile, and says nothing about how many were deleted before.
+        if !anew && work.state.live == Some(page.total) {
             return self.complete(run).await;
         }
         work.live_seen = std::mem::take(&mut work.seen);
@@ -166,7 +167,6 @@ impl Reconciler {
         run.asks_no_more();
         self.commit_all(run, evidence).await?;
         let (wall, cursor) = (self.means.clock.now(), (began - self.behind()).floor_to_second());
-        self.pass_ended = Some(self.means.clock.elapsed());
         let offset = self.means.tenant.time.offset_millis();
         let edit: super::Edit = Box::new(move |state| {
             (state.swept_at, state.passed_at, state.sweep) = (Some(wall), Some(wall), None);
@@ -182,6 +182,7 @@ impl Reconciler {
             closes.extend([Reason::InitialLoad, Reason::CountMismatch].map(|reason| Close { reason, uid: None, began: None }));
         }
         self.commit(run, Step { closes, edit: both(Some(edit), judged), ..Step::default() }).await?;
+        self.pass_ended = Some(self.means.clock.elapsed());
         Ok(())
     }
 
