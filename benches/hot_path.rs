@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rollcall::config::Secrets;
-use rollcall::directory::json::record;
-use rollcall::directory::{Circumstances, Event, Evidence, Known, Record, Rules, Shape, Sighting, Sign, Timestamp, decide};
+use rollcall::directory::code;
+use rollcall::directory::{Circumstances, Event, Evidence, Known, Rules, Shape, Sighting, Sign, Timestamp, decide};
 use rollcall::upstream::mangoapps::delivery::{Content, read};
 use rollcall::upstream::signature::{Keys, Verdict, sign};
 use secrecy::SecretString;
@@ -93,13 +93,15 @@ fn held() -> Vec<u8> {
     let row = Sighting { shape: Shape::Listing, fields, began, call: 1, sign: Sign::Alive, expected: true, swept: None };
     let known = decide(None, &Evidence::Sighting(Box::new(row)), &AT).known;
     let record = decide(known, &Evidence::Event(retitled(1)), &AT).known.record;
-    serde_json::to_vec(&record).unwrap_or_default()
+    let mut content = Vec::new();
+    code::record(&record, &mut content);
+    content
 }
 
 /// Apart, so that a profiler can tell it from the rest.
 #[inline(never)]
 fn load(content: &[u8]) -> Option<Known> {
-    serde_json::from_slice::<Record>(content).map(Known::from).ok()
+    code::read_record(content).map(Known::from)
 }
 
 /// Apart, as well.
@@ -111,7 +113,8 @@ fn forget(known: Option<Known>) {
 #[inline(never)]
 fn write_down(buffer: &mut Vec<u8>, known: &Known) -> bool {
     buffer.clear();
-    record(&known.record, buffer).is_ok()
+    code::record(&known.record, buffer);
+    !buffer.is_empty()
 }
 
 fn loading(bench: &mut Criterion) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rollcall::directory::{Cause, Change, ChangeKind, Fields, Life, Outcome, Read, Record, Sight, Timestamp, User};
+use rollcall::directory::{Cause, Change, ChangeKind, Fields, Life, Outcome, Read, Record, Sight, Timestamp, User, code};
 use rollcall::storage::entry::Numbers;
 use rollcall::storage::{Batch, Delivery, Listing, SortBy, Store, StoredUser};
 use serde_json::json;
@@ -106,7 +106,9 @@ impl Plain {
         let mut rows = sled::Batch::default();
         for ((delivery, user), change) in batch.deliveries.iter().zip(&batch.users).zip(&batch.changes) {
             rows.insert(format!("i{}", delivery.event_id).as_bytes(), &delivery.number.to_le_bytes());
-            rows.insert(format!("u{}", user.uid).as_bytes(), serde_json::to_vec(&user.known.record).unwrap());
+            let mut record = Vec::new();
+            code::record(&user.known.record, &mut record);
+            rows.insert(format!("u{}", user.uid).as_bytes(), record);
             let told = json!({"uid": change.uid, "kind": change.kind, "from": change.from, "user": change.user.fields});
             rows.insert([b"c", change.cursor.to_be_bytes().as_slice()].concat(), serde_json::to_vec(&told).unwrap());
             rows.insert([b"d", delivery.number.to_be_bytes().as_slice()].concat(), serde_json::to_vec(delivery).unwrap());

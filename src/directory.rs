@@ -13,11 +13,11 @@
 pub mod absence;
 pub mod broken;
 pub mod change;
+pub mod code;
 pub mod event;
 pub mod fields;
 pub mod gap;
 pub mod hearing;
-pub mod json;
 pub mod late;
 #[cfg(test)]
 mod laws;

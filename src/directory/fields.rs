@@ -62,6 +62,12 @@ impl<V> ByName<V> {
         Self { entries: Vec::new(), names: Names::NONE }
     }
 
+    /// Nothing, with room for so many entries.
+    #[must_use]
+    pub(super) fn with_room(entries: usize) -> Self {
+        Self { entries: Vec::with_capacity(entries), names: Names::NONE }
+    }
+
     /// How many entries there are.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -62,6 +62,11 @@ pub enum Need {
     Lookup,
 }
 
+impl Need {
+    /// Every need. Stored by its place.
+    pub(super) const ALL: [Self; 3] = [Self::Any, Self::Listing, Self::Lookup];
+}
+
 /// An open gap: one for each source, user and reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {

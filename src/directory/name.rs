@@ -89,6 +89,19 @@ impl Name {
         }
     }
 
+    /// The number under which stores keep a documented name: a later list has to keep those of these.
+    pub(super) const fn code(&self) -> Option<u8> {
+        match self.0 {
+            Kind::Documented(number) => Some(number),
+            Kind::Other(_) => None,
+        }
+    }
+
+    /// The documented name of a number.
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        DOCUMENTED.get(usize::from(code)).map(|_| Self(Kind::Documented(code)))
+    }
+
     /// A documented name's bit in a set of them, of which the lower ones are those of the names before it.
     pub(super) const fn bit(&self) -> Option<u32> {
         match self.0 {

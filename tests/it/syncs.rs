@@ -56,7 +56,8 @@ fn rows_of(id: &str) -> [(&'static str, Vec<u8>); 3] {
     let length = [u8::try_from(id.len()).unwrap()];
     [
         ("delivery", [b"\x04main", &length[..], id.as_bytes()].concat()),
-        ("record", format!("\"{id}\"").into_bytes()),
+        // With twice its length: an id that is no number stands there as it is.
+        ("record", [&[2 * length[0]], id.as_bytes()].concat()),
         ("change", [b"\0", &length[..], id.as_bytes()].concat()),
     ]
 }

@@ -9,7 +9,7 @@ use super::packed::Packer;
 use super::rows::Rows;
 use super::stored::Tally;
 use super::{keys, stored};
-use crate::directory::{Gap, Outcome, json};
+use crate::directory::{Gap, Outcome, code};
 use crate::storage::entry::Numbers;
 use crate::storage::{Batch, Delivery, Error, SeenDelivery, StoredUser};
 
@@ -107,7 +107,10 @@ impl<'a> Draft<'a> {
         if let Some(former) = self.durable.index(source).and_then(|index| index.written(uid)) {
             self.tally.take(former.checksum);
         }
-        let value = self.put(&key, "a record", |mut buffer| json::record(record, &mut buffer).ok().map(|()| buffer))?;
+        let value = self.put(&key, "a record", |mut buffer| {
+            code::record(record, &mut buffer);
+            Some(buffer)
+        })?;
         self.tally.add(value.checksum);
         let written = Written { checksum: value.checksum, cut: Rows::cuts(value.len as usize) };
         self.users.push((Arc::clone(source), Projection::of(uid, record, known.view.as_deref(), written)));

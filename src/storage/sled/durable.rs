@@ -11,7 +11,7 @@ use super::pending::Pending;
 use super::rows::Rows;
 use super::stored::{Settled, Tally};
 use super::{ids, keys, stored};
-use crate::directory::{Record, merge};
+use crate::directory::{Record, code, merge};
 use crate::storage::entry::Numbers;
 use crate::storage::{Batch, Call, Error};
 
@@ -170,6 +170,6 @@ impl Durable {
 
     /// A record from its row.
     pub(super) fn record(&self, value: &[u8]) -> Result<Record, Error> {
-        serde_json::from_slice(value).map_err(|_| self.rows.damaged("a user's record cannot be read"))
+        code::read_record(value).ok_or_else(|| self.rows.damaged("a user's record cannot be read"))
     }
 }

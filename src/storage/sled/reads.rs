@@ -8,7 +8,7 @@ use sled::IVec;
 use super::durable::Durable;
 use super::packed::{Entries, Packed};
 use super::{Sled, keys, stored};
-use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp};
+use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp, code};
 use crate::storage::entry::Numbers;
 use crate::storage::{
     Absent, Call, Counts, Delivery, Due, Error, Listing, OpenGap, Page, Reconciliation, SeenDelivery, SourceGap, SourceState,
@@ -45,7 +45,7 @@ impl Sled {
         }
         let damaged = durable.rows.damaged("a user's record cannot be read");
         drop(durable);
-        let decode = |(uid, value): (String, IVec)| Some((uid, serde_json::from_slice(&value).ok()?));
+        let decode = |(uid, value): (String, IVec)| Some((uid, code::read_record(&value)?));
         let users: Option<Vec<(String, Record)>> = rows.into_iter().map(decode).collect();
         Ok(Page { users: users.ok_or(damaged)?, total, cursor })
     }

@@ -1,21 +1,21 @@
-//! How entries are written down: users, states and reconciliations as JSON, small fixed things as postcard.
+//! How entries are written down: users by [`code`], states and reconciliations as JSON, small fixed things as postcard.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::keys;
-use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User, json};
+use crate::directory::{Cause, Change, ChangeKind, Outcome, Timestamp, User, code};
 use crate::storage::entry::Numbers;
 use crate::storage::{Delivery, SeenDelivery};
 
 /// The version of this layout. Another one is refused: it is written by another rollcall.
-pub(super) const LAYOUT: u8 = 2;
+pub(super) const LAYOUT: u8 = 3;
 
 const SEEN_BYTES: usize = 8 + 1;
 
-/// A change as it stands in the log, where its place is its cursor. Behind it comes, as JSON, a list of two: the former values of
-/// the fields that differ, and all fields of the user.
+/// A change as it stands in the log, where its place is its cursor. Behind it come the former values of the fields that differ, and
+/// all fields of the user.
 #[derive(Serialize, Deserialize)]
 struct StoredChange<'a> {
     at: Timestamp,
@@ -47,18 +47,16 @@ pub(super) fn encode_change(change: &Change, buffer: Vec<u8>) -> Option<Vec<u8>>
         deleted_at: change.user.deleted_at.as_deref(),
     };
     let mut buffer = postcard::to_extend(&stored, buffer).ok()?;
-    for (mark, fields) in [(b'[', &change.from), (b',', &change.user.fields)] {
-        buffer.push(mark);
-        json::fields(fields, &mut buffer).ok()?;
-    }
-    buffer.push(b']');
+    code::fields(&change.from, &mut buffer);
+    code::fields(&change.user.fields, &mut buffer);
     Some(buffer)
 }
 
 pub(super) fn decode_change(cursor: u64, content: &[u8]) -> Option<Change> {
-    let (stored, json) = postcard::take_from_bytes(content).ok()?;
+    let (stored, rest) = postcard::take_from_bytes(content).ok()?;
     let StoredChange { at, source, uid, kind, cause, previous, deleted_at } = stored;
-    let (from, fields) = serde_json::from_slice(json).ok()?;
+    let (from, rest) = code::take_fields(rest)?;
+    let (fields, _) = code::take_fields(rest).filter(|(_, rest)| rest.is_empty())?;
     let (source, uid) = (source.into(), uid.to_owned());
     let user = User { fields, deleted_at: deleted_at.map(str::to_owned) };
     Some(Change { cursor, at, source, uid, kind, from, cause, previous, user: Arc::new(user) })
