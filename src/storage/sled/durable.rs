@@ -1,6 +1,7 @@
 //! What readers see: the rows and indexes as of the last durable commit.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::draft::Drafted;
 use super::filter::Filter;
@@ -23,7 +24,7 @@ pub(super) struct Durable {
     pub(super) pending: Pending,
     /// How far those have settled.
     pub(super) settled: Settled,
-    /// Tells of ids that are not in the tree.
+    /// Tells of ids that are nowhere.
     pub(super) filter: Filter,
     /// By source.
     pub(super) sources: BTreeMap<String, Index>,
@@ -78,6 +79,9 @@ impl Durable {
     pub(super) fn advance(&mut self, batch: &Batch, drafted: Drafted, begin: u64) -> Vec<u8> {
         let Drafted { frame, users, numbers, tally } = drafted;
         self.pending.take_in(&frame, begin);
+        for (key, _) in frame.rows().filter(|(key, _)| keys::kind_of(key) == keys::SEEN) {
+            self.filter.insert(keys::id_told(key));
+        }
         for (source, projection) in users {
             self.source_mut(&source).put(projection);
         }
@@ -115,6 +119,9 @@ impl Durable {
     }
 
     fn load_ids(&mut self) -> Result<(), Error> {
+        let all = keys::all(keys::SEEN);
+        let all = (Bound::Included(all.start.as_slice()), Bound::Excluded(all.end.as_slice()));
+        self.pending.range(all, true).for_each(|(key, _)| self.filter.insert(keys::id_told(key)));
         for row in self.rows.clone().scan(keys::all(keys::SEEN), true) {
             let (key, content) = row?;
             let told = ids::tell(&key, &content, |id| self.filter.insert(id));

@@ -1,4 +1,4 @@
-//! Tells of most event ids that they are new, without asking the tree.
+//! Tells of most event ids that they are new, without looking for them.
 
 use fastbloom::BloomFilter;
 
@@ -6,7 +6,7 @@ use fastbloom::BloomFilter;
 const FIRST_IDS: usize = 64 * 1024;
 /// Of new ids so many are looked for in vain.
 const FALSE_SHARE: f64 = 0.02;
-/// Ids that are noted at most, in some 30 MB; with more the tree is asked every time.
+/// Ids that are noted at most, in some 30 MB; with more each one is looked for.
 const IDS_MAX: usize = 32 * 1024 * 1024;
 
 /// Bloom filters, each with room for twice the ids of the one before. Ids that were forgotten go when the store is opened.

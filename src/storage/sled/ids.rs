@@ -27,11 +27,14 @@ impl Durable {
     /// What became of the delivery with an id, by the id's key.
     pub(super) fn find_seen(&self, key: &[u8]) -> Result<Option<SeenDelivery>, Error> {
         let unreadable = || self.rows.damaged("the row of an event id cannot be read");
+        if !self.filter.may_hold(keys::id_told(key)) {
+            return Ok(None);
+        }
         if let Some(Held::Value(..)) = self.pending.get(key) {
             let Some(value) = self.get(key)? else { return Ok(None) };
             return stored::decode_seen(&value).map(Some).ok_or_else(unreadable);
         }
-        let Some(hash) = hash_of(key).filter(|_| self.filter.may_hold(keys::id_told(key))) else { return Ok(None) };
+        let Some(hash) = hash_of(key) else { return Ok(None) };
         let Some((_, content)) = self.rows.last(keys::begin_of_ids(key)..=key.to_vec())? else { return Ok(None) };
         let found = find(&content, hash).ok_or_else(unreadable)?;
         // Ids outlive their deliveries for a while: they go when their row is written anew.

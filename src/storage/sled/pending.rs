@@ -11,6 +11,8 @@ use std::ops::Bound;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use sled::IVec;
+
 use super::journal::frame::{Frame, Value, checksum};
 use super::keys;
 
@@ -26,7 +28,8 @@ pub(super) struct Place {
 /// The pending rows of one file of the journal; no place: the row is taken away.
 #[derive(Clone)]
 pub(super) struct Generation {
-    pub(super) rows: BTreeMap<Box<[u8]>, Option<Place>>,
+    /// Most keys are so short that they stand in the map itself: a search follows no pointers.
+    pub(super) rows: BTreeMap<IVec, Option<Place>>,
     file: Arc<File>,
     /// What it costs to let them settle, about.
     cost: u64,

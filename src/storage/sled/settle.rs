@@ -5,6 +5,8 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use sled::IVec;
+
 use super::durable::Durable;
 use super::ids::{Id, hash_of};
 use super::packed::Block;
@@ -43,13 +45,11 @@ struct Piece {
     /// Pending rows that it settles, the first ones.
     taken: usize,
     settled: Settled,
-    /// What the filter is to know of.
-    ids: Vec<Box<[u8]>>,
 }
 
 impl Piece {
     fn new(settled: Settled) -> Self {
-        Self { writes: sled::Batch::default(), records: Vec::new(), rows: 0, bytes: 0, taken: 0, settled, ids: Vec::new() }
+        Self { writes: sled::Batch::default(), records: Vec::new(), rows: 0, bytes: 0, taken: 0, settled }
     }
 }
 
@@ -57,10 +57,9 @@ impl Piece {
 pub(super) struct Settling {
     taken: usize,
     settled: Settled,
-    ids: Vec<Box<[u8]>>,
 }
 
-type Pending<'a> = Peekable<Iter<'a, Box<[u8]>, Option<Place>>>;
+type Pending<'a> = Peekable<Iter<'a, IVec, Option<Place>>>;
 
 impl Sled {
     /// Lets rows settle, as many as have to for the journal to stay short. Between commits, once after each.
@@ -119,14 +118,14 @@ impl Sled {
             let durable = self.durable.read();
             durable.piece((block, generation), |number| forgotten.keeps(number))?
         };
-        let Piece { records, writes, rows, taken, settled, ids, .. } = piece;
+        let Piece { records, writes, rows, taken, settled, .. } = piece;
         let writes = (rows > records.len()).then_some(writes);
         if settled.generation == generation {
             // The young file's head is on disk before the tree says that this one is no longer needed.
             let synced = self.faults.meet().and_then(|()| writer.journal.sync());
             synced.map_err(|error| self.fail(writer, &error.to_string()))?;
         }
-        writer.settling = Some(Settling { taken, settled, ids });
+        writer.settling = Some(Settling { taken, settled });
         self.write_tree(writer, records, writes)
     }
 
@@ -158,9 +157,8 @@ impl Sled {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(self.fail(writer, &super::mend::words(error))),
         }
-        let Some(Settling { taken, settled, ids }) = writer.settling.take() else { return Ok(true) };
+        let Some(Settling { taken, settled }) = writer.settling.take() else { return Ok(true) };
         let mut durable = self.durable.write();
-        ids.iter().for_each(|id| durable.filter.insert(id));
         durable.pending.settle(taken);
         durable.settled = settled;
         if settled.generation + 1 < writer.journal.young().generation {
@@ -245,7 +243,6 @@ impl Durable {
         {
             rows.next();
             piece.taken += 1;
-            piece.ids.push(keys::id_told(key).into());
             let held = self.pending.old.as_ref().map(|old| old.held(*place));
             let value = held.map_or(Ok(None), |held| self.told(key, held))?;
             let id = value.and_then(|value| Some((hash_of(key)?, stored::decode_seen(&value)?)));
