@@ -33,6 +33,7 @@ mod mend;
 mod merged;
 mod packed;
 mod pending;
+mod piece;
 mod reads;
 mod room;
 mod rows;
@@ -59,9 +60,7 @@ use self::folder::Mark;
 use self::journal::Journal;
 use self::journal::frame::Frame;
 use self::mend::{Opened, Pace, Trouble};
-use self::packed::Block;
 use self::room::Room;
-use self::settle::Settling;
 use self::sync::Syncer;
 use super::{Batch, Error};
 
@@ -91,11 +90,8 @@ struct Writer {
     tree: u64,
     /// Writes the tree.
     syncer: Syncer,
-    /// What has settled once that is done.
-    settling: Option<Settling>,
     /// Whether what was written last forgets something.
     forgetting: bool,
-    block: Block,
     /// Deliveries up to this number have settled, with all that stands beside them.
     forgettable: u64,
     forgotten: Forgotten,
@@ -107,17 +103,14 @@ struct Writer {
 impl Sled {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let Opened { durable, journal, file, tree } = mend::open(folder)?;
-        let made = Block::new().and_then(|block| Ok((block, Syncer::start()?)));
-        let (block, syncer) = made.map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
+        let syncer = Syncer::start().map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
         let writer = Writer {
             journal,
             buffer: Vec::new(),
             file: Arc::new(file),
             tree,
             syncer,
-            settling: None,
             forgetting: false,
-            block,
             forgettable: durable.whole(),
             forgotten: Forgotten::default(),
             pace: Pace::default(),

@@ -2,6 +2,7 @@
 
 use super::durable::Durable;
 use super::packed::{Head, Packed};
+use super::piece::Piece;
 use super::{Sled, Writer, keys};
 use crate::directory::Timestamp;
 use crate::storage::Error;
@@ -38,7 +39,7 @@ impl Sled {
         }
         if forgotten + changed > 0 {
             while !self.settled(&mut writer, true)? {}
-            self.write_tree(&mut writer, Vec::new(), Some(writes))?;
+            self.write_tree(&mut writer, |_, _| Ok((Piece::whole(writes), None)));
             writer.forgetting = true;
         }
         Ok(settled + forgotten + changed)
@@ -52,7 +53,7 @@ impl Durable {
             let (begin, end) = ([kind], [kind.saturating_add(1)]);
             let bounds = (std::ops::Bound::Included(begin.as_slice()), std::ops::Bound::Excluded(end.as_slice()));
             let Some((key, held)) = self.pending.range(bounds, true).next() else { return Ok(false) };
-            let row = self.told(key, held)?.map(|value| self.unpack(key, value)).transpose()?;
+            let row = self.rows.pending(key, held)?.map(|value| self.rows.unpack(key, value)).transpose()?;
             Ok(row.is_some_and(|row: Packed| row.is_over(before)))
         };
         Ok(over(keys::DELIVERIES, deliveries)? || changes.map_or(Ok(false), |changes| over(keys::CHANGES, changes))?)
@@ -72,7 +73,7 @@ impl Durable {
         let mut staying: Vec<Head> = Vec::new();
         for row in self.rows.scan(keys::between(keys::DELIVERIES, begin..forgettable.saturating_add(1)), true) {
             let (key, value) = row?;
-            let row = self.unpack(&key, value)?;
+            let row = self.rows.unpack(&key, value)?;
             if !row.is_over(now) {
                 staying.push(row.head);
                 if staying.len() > STAYING_MAX {
@@ -112,7 +113,7 @@ impl Durable {
         let (mut forgotten, mut kept_from) = (0, self.kept_from);
         for row in self.rows.scan(keys::all(keys::CHANGES), true) {
             let (key, value) = row?;
-            let row = self.unpack(&key, value)?;
+            let row = self.rows.unpack(&key, value)?;
             if !row.is_over(before) || !self.settled.holds(&key) || forgotten >= ENTRIES_MAX {
                 break;
             }
@@ -125,7 +126,7 @@ impl Durable {
 }
 
 /// Which deliveries were forgotten, as far as is known: their ids may go.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Forgotten {
     /// All of those below this number, but for those in `stayed`.
     below: u64,

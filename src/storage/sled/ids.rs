@@ -7,6 +7,7 @@
 use super::durable::Durable;
 use super::keys;
 use super::pending::Held;
+use super::rows::Rows;
 use super::stored;
 use crate::storage::{Error, SeenDelivery};
 
@@ -40,14 +41,16 @@ impl Durable {
         // Ids outlive their deliveries for a while: they go when their row is written anew.
         Ok(found.filter(|found| self.holds_delivery(found.number)))
     }
+}
 
+impl Rows {
     /// The rows that `new` ids of one source, all of them with keys from `from` on and before the next row's, become together with
     /// those that are there. Ids of deliveries that are not `kept` go.
     pub(super) fn with_ids(&self, from: &[u8], new: &[Id], kept: impl Fn(u64) -> bool) -> Result<Written, Error> {
-        let found = self.rows.last(keys::begin_of_ids(from)..=from.to_vec())?;
+        let found = self.last(keys::begin_of_ids(from)..=from.to_vec())?;
         let (row, content) = found.map_or_else(|| (from.to_vec(), None), |(key, content)| (key.to_vec(), Some(content)));
         let held = content.as_deref().map_or(Some(Vec::new()), entries);
-        let held = held.ok_or_else(|| self.rows.damaged("the row of an event id cannot be read"))?;
+        let held = held.ok_or_else(|| self.damaged("the row of an event id cannot be read"))?;
         let ids = joined(held.into_iter().filter(|(_, seen)| kept(seen.number)), new);
         let size = if ids.len() > ENTRIES_MAX { ENTRIES_CUT } else { ENTRIES_MAX };
         let mut written: Written = Vec::new();

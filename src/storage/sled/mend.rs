@@ -99,7 +99,7 @@ impl Sled {
         drop(former);
         self.faults.meet().and_then(|()| folder::recover(&self.folder, writer.tree)).map_err(unavailable)?;
         let Opened { durable, journal, file, tree } = open(&self.folder)?;
-        (writer.forgettable, writer.forgotten, writer.settling) = (durable.whole(), Forgotten::default(), None);
+        (writer.forgettable, writer.forgotten) = (durable.whole(), Forgotten::default());
         (writer.journal, writer.file, writer.tree) = (journal, Arc::new(file), tree);
         let former = std::mem::replace(&mut *self.durable.write(), durable);
         drop(former);

@@ -8,14 +8,14 @@ use sled::IVec;
 
 use super::durable::Durable;
 use super::pending::{Bounds, BoxedRows, Held, comes_first};
-use super::rows::Scan;
+use super::rows::{Rows, Scan};
 use crate::storage::Error;
 
 impl Durable {
     /// The value at `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
         match self.pending.get(key) {
-            Some(held) => self.told(key, held),
+            Some(held) => self.rows.pending(key, held),
             None => self.rows.get(key),
         }
     }
@@ -41,18 +41,20 @@ impl Durable {
     pub(super) fn last(&self, range: impl RangeBounds<Vec<u8>>) -> Result<Option<(IVec, IVec)>, Error> {
         self.scan(range, false).next().transpose()
     }
+}
 
+impl Rows {
     /// The value that is pending at `key`.
-    pub(super) fn told(&self, key: &[u8], held: Held) -> Result<Option<IVec>, Error> {
-        if !self.rows.is_open() {
-            return Err(self.rows.closed());
+    pub(super) fn pending(&self, key: &[u8], held: Held) -> Result<Option<IVec>, Error> {
+        if !self.is_open() {
+            return Err(self.closed());
         }
         match held {
             Held::Gone => Ok(None),
             Held::Value(file, place) => match place.read(&file, key) {
                 Ok(value) => Ok(Some(value.into())),
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(self.rows.damaged("a row of its journal is broken")),
-                Err(error) => Err(self.rows.unavailable(error)),
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(self.damaged("a row of its journal is broken")),
+                Err(error) => Err(self.unavailable(error)),
             },
         }
     }
@@ -94,7 +96,7 @@ impl Iterator for Merged<'_> {
                 drop(self.tree.next());
             }
             let (key, held) = self.pending.next()?;
-            match self.durable.told(key, held) {
+            match self.durable.rows.pending(key, held) {
                 Ok(None) => {}
                 Ok(Some(value)) => return Some(Ok((key.into(), value))),
                 Err(error) => return Some(Err(error)),

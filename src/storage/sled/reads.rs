@@ -7,6 +7,7 @@ use sled::IVec;
 
 use super::durable::Durable;
 use super::packed::{Entries, Packed};
+use super::rows::Rows;
 use super::{Sled, keys, stored};
 use crate::directory::{Change, ClosedGap, Outcome, Record, Timestamp, code};
 use crate::storage::entry::Numbers;
@@ -69,7 +70,7 @@ impl Sled {
         let mut next = first;
         for row in durable.scan(keys::between(keys::CHANGES, begin..newest.saturating_add(1)), true) {
             let (key, value) = row?;
-            let row = durable.unpack(&key, value)?;
+            let row = durable.rows.unpack(&key, value)?;
             for (cursor, content) in durable.open(row)?.iter().skip_while(|(cursor, _)| *cursor < first) {
                 if cursor != next {
                     return Err(durable.rows.damaged(HOLE));
@@ -108,7 +109,7 @@ impl Sled {
         let mut deliveries = Vec::new();
         for row in durable.scan(keys::between(keys::DELIVERIES, 0..before), false) {
             let (key, value) = row?;
-            let row = durable.unpack(&key, value)?;
+            let row = durable.rows.unpack(&key, value)?;
             if outcome.is_some_and(|outcome| row.head.marks & stored::mark(outcome) == 0) {
                 continue;
             }
@@ -206,16 +207,19 @@ impl Sled {
     }
 }
 
+impl Rows {
+    /// A row of the log.
+    pub(super) fn unpack(&self, key: &[u8], value: IVec) -> Result<Packed, Error> {
+        let row = keys::number_of(key).and_then(|first| Packed::read(first, value));
+        row.ok_or_else(|| self.damaged("a row of the log cannot be read"))
+    }
+}
+
 impl Durable {
     /// The packed row that would hold `number`: the last one that begins at or before it.
     pub(super) fn packed(&self, kind: u8, number: u64) -> Result<Option<Packed>, Error> {
         let row = self.last(keys::numbered(kind, 0)..=keys::numbered(kind, number))?;
-        row.map(|(key, value)| self.unpack(&key, value)).transpose()
-    }
-
-    pub(super) fn unpack(&self, key: &[u8], value: IVec) -> Result<Packed, Error> {
-        let row = keys::number_of(key).and_then(|first| Packed::read(first, value));
-        row.ok_or_else(|| self.rows.damaged("a row of the log cannot be read"))
+        row.map(|(key, value)| self.rows.unpack(&key, value)).transpose()
     }
 
     /// The entries of a row of the log.
