@@ -6,6 +6,7 @@
 
 use std::iter::Peekable;
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use sled::IVec;
@@ -28,8 +29,8 @@ const ROWS_MAX: usize = 96;
 const BYTES_MAX: usize = 192 * 1024;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
-/// Records that are written without a pause.
-const RECORDS_MAX: usize = 8;
+/// How long it works without letting others run: where it shares a core with deliveries, they would wait for all of a piece.
+const SLICE: Duration = Duration::from_micros(500);
 
 /// Rows that are to settle, in the order of their keys.
 pub(super) struct Picked {
@@ -71,6 +72,23 @@ pub(super) struct Settling {
     pub(super) settled: Settled,
 }
 
+/// A stretch of work.
+struct Slice(Instant);
+
+impl Slice {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets others run, if it has gone on for long enough.
+    fn pause(&mut self) {
+        if self.0.elapsed() >= SLICE {
+            std::thread::yield_now();
+            *self = Self::begin();
+        }
+    }
+}
+
 impl Piece {
     /// One that counts as a whole or not at all.
     pub(super) fn whole(writes: sled::Batch) -> Self {
@@ -80,9 +98,10 @@ impl Piece {
     /// Writes it to the tree; it is not on disk yet.
     pub(super) fn write(self, rows: &Rows) -> Result<(), Error> {
         let batched = self.rows > self.records.len();
-        for records in self.records.chunks(RECORDS_MAX) {
-            records.iter().try_for_each(|(key, row)| rows.put(key, row))?;
-            std::thread::yield_now();
+        let mut slice = Slice::begin();
+        for (key, row) in &self.records {
+            rows.put(key, row)?;
+            slice.pause();
         }
         if batched { rows.apply(self.writes) } else { Ok(()) }
     }
@@ -125,7 +144,7 @@ impl Picked {
     /// # Errors
     /// As reads do.
     pub(super) fn piece(mut self, rows: &Rows, block: &mut Block) -> Result<(Piece, Settling), Error> {
-        let (mut piece, before) = (Piece::default(), self.settling.settled);
+        let (mut piece, mut slice, before) = (Piece::default(), Slice::begin(), self.settling.settled);
         while let Some((key, _)) = self.rows.peek()
             && piece.rows < ROWS_MAX
             && piece.bytes < BYTES_MAX
@@ -135,8 +154,7 @@ impl Picked {
                 kind @ (keys::CHANGES | keys::DELIVERIES) => self.log((rows, kind), block, &mut piece)?,
                 _ => self.row(rows, &mut piece)?,
             }
-            // Where it shares a core with others, deliveries would wait for all of it.
-            std::thread::yield_now();
+            slice.pause();
         }
         let settled = &mut self.settling.settled;
         if let Some(generation) = self.last.filter(|_| self.rows.peek().is_none()) {
