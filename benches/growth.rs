@@ -26,13 +26,14 @@ use rollcall::directory::Timestamp;
 use rollcall::service::compactor::{Compactor, LOOK_EVERY};
 use rollcall::service::group::Surroundings;
 use rollcall::service::job::{Deliver, Job};
+use rollcall::service::replies::Reply;
 use rollcall::service::tenant::Tenant;
 use rollcall::service::writer::{GROUP_DELIVERIES_MAX, QUEUE_JOBS_MAX, Writer};
 use rollcall::storage::{Error, Store};
 use rollcall::telemetry::Metrics;
 use rollcall::upstream::mangoapps::delivery;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 /// The program's own, so that the numbers hold for it.
 #[global_allocator]
@@ -105,7 +106,7 @@ impl Desk {
             let mut replies = Vec::with_capacity(GROUP_DELIVERIES_MAX);
             let mut jobs = Vec::with_capacity(GROUP_DELIVERIES_MAX);
             while jobs.len() < GROUP_DELIVERIES_MAX && self.number < end {
-                let (reply, answer) = oneshot::channel();
+                let (reply, answer) = Reply::channel();
                 replies.push(answer);
                 jobs.push(self.delivery(reply));
             }
@@ -119,7 +120,7 @@ impl Desk {
         took
     }
 
-    fn delivery(&mut self, reply: oneshot::Sender<Result<rollcall::service::Receipt, rollcall::service::Refusal>>) -> Job {
+    fn delivery(&mut self, reply: Reply) -> Job {
         self.number += 1;
         self.clock.advance(Duration::from_secs(1));
         let received_at = self.clock.now();

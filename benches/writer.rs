@@ -13,6 +13,7 @@ use rollcall::clock::Clock;
 use rollcall::directory::{Evidence, Shape, Sighting, Sign, Timestamp};
 use rollcall::service::group::Surroundings;
 use rollcall::service::job::{Deliver, Job, Repair};
+use rollcall::service::replies::Reply;
 use rollcall::service::tenant::Tenant;
 use rollcall::service::writer::{GROUP_DELIVERIES_MAX, QUEUE_JOBS_MAX, Writer};
 use rollcall::storage::Store;
@@ -86,7 +87,7 @@ impl Desk {
         let mut replies = Vec::with_capacity(GROUP_DELIVERIES_MAX);
         let mut jobs: Vec<Job> = (0..GROUP_DELIVERIES_MAX)
             .map(|_| {
-                let (reply, answer) = oneshot::channel();
+                let (reply, answer) = Reply::channel();
                 replies.push(answer);
                 self.delivery(reply)
             })
@@ -100,7 +101,7 @@ impl Desk {
         took
     }
 
-    fn delivery(&mut self, reply: oneshot::Sender<Result<rollcall::service::Receipt, rollcall::service::Refusal>>) -> Job {
+    fn delivery(&mut self, reply: Reply) -> Job {
         self.number += 1;
         let user = self.number * 7 % USERS;
         let received_at = Timestamp::from_millis(START_MILLIS + i64::try_from(self.number).unwrap() * 1_000);

@@ -8,6 +8,7 @@ pub mod receiver;
 pub mod recent;
 pub mod reconciler;
 mod refresher;
+pub mod replies;
 pub mod running;
 pub mod tenant;
 pub mod vigil;

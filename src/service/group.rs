@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::job::{Deliver, Job, Repair, Repaired};
 use super::recent::{Recent, Who};
+use super::replies::{self, Reply};
 use super::tenant::Tenant;
 use super::{Receipt, Refusal};
 use crate::clock::Clock;
@@ -43,7 +44,9 @@ pub struct Group<'a> {
     recent: &'a mut Recent,
     states: BTreeMap<Arc<str>, SourceState>,
     seen: HashMap<(Arc<str>, String), SeenDelivery>,
-    answers: Vec<Answer>,
+    /// What is answered once the group is durable.
+    replies: Vec<(Reply, Receipt)>,
+    repaired: Vec<(oneshot::Sender<Result<Repaired, Refusal>>, Repaired)>,
     tally: Tally,
     /// Sources of which a delivery is answered 200.
     heard: Vec<Arc<str>>,
@@ -51,12 +54,6 @@ pub struct Group<'a> {
     held: Vec<(Arc<str>, Reason, u64)>,
     /// Failures in a row, as the store is told of them.
     streaks: Vec<(Arc<Tenant>, u32)>,
-}
-
-/// What is answered once the group is durable.
-enum Answer {
-    Delivery(oneshot::Sender<Result<Receipt, Refusal>>, Receipt),
-    Repair(oneshot::Sender<Result<Repaired, Refusal>>, Box<Repaired>),
 }
 
 /// What a decision leaves to whoever asked for it.
@@ -86,7 +83,8 @@ impl<'a> Group<'a> {
             recent,
             states: BTreeMap::new(),
             seen: HashMap::new(),
-            answers: Vec::new(),
+            replies: Vec::new(),
+            repaired: Vec::new(),
             tally: Tally::default(),
             heard: Vec::new(),
             held: Vec::new(),
@@ -122,14 +120,14 @@ impl<'a> Group<'a> {
             None => self.around.store.seen(&source, &event_id)?,
         };
         if seen.is_some() && !again {
-            self.answers.push(Answer::Delivery(reply, Receipt { outcome: Outcome::Duplicate, event_id, event: kind }));
+            self.replies.push((reply, Receipt { outcome: Outcome::Duplicate, event_id, event: kind }));
             return Ok(());
         }
         let (outcome, reason, stamp) = match content {
             Content::Ignored => (Outcome::Ignored, None, None),
             // Decided again and still not understood: what is kept of it stays as it is.
             Content::Quarantined(_) if again => {
-                self.answers.push(Answer::Delivery(reply, Receipt { outcome: Outcome::Quarantined, event_id, event: kind }));
+                self.replies.push((reply, Receipt { outcome: Outcome::Quarantined, event_id, event: kind }));
                 return Ok(());
             }
             Content::Quarantined(why) => {
@@ -162,7 +160,7 @@ impl<'a> Group<'a> {
             expires_at: stamp.map_or(received_at, |stamp| stamp.max(received_at)) + self.tenant(&source).remember_deliveries,
             body: (outcome == Outcome::Quarantined).then(|| body.to_vec()),
         });
-        self.answers.push(Answer::Delivery(reply, Receipt { outcome, event_id, event: kind }));
+        self.replies.push((reply, Receipt { outcome, event_id, event: kind }));
         Ok(())
     }
 
@@ -213,7 +211,7 @@ impl<'a> Group<'a> {
             self.batch.reconciliations.push(run.clone());
         }
         done.run = run;
-        self.answers.push(Answer::Repair(reply, Box::new(done)));
+        self.repaired.push((reply, done));
         Ok(())
     }
 
@@ -330,13 +328,10 @@ impl<'a> Group<'a> {
         for (source, mode, state) in self.tally.ended {
             self.around.metrics.reconciled(&source, mode, state);
         }
-        for answer in self.answers {
-            match answer {
-                // Whoever no longer waits was told 503 and sends again: a duplicate then.
-                Answer::Delivery(reply, receipt) => drop(reply.send(Ok(receipt))),
-                Answer::Repair(reply, repaired) => drop(reply.send(Ok(*repaired))),
-            }
+        for (reply, repaired) in self.repaired {
+            drop(reply.send(Ok(repaired)));
         }
+        replies::send(self.replies.into_iter().map(|(reply, receipt)| (reply, Ok(receipt))));
     }
 
     /// Answers everyone: the group was not taken.
@@ -346,12 +341,10 @@ impl<'a> Group<'a> {
                 tenant.vigil.hold(reason, times);
             }
         }
-        for answer in self.answers {
-            match answer {
-                Answer::Delivery(reply, _) => drop(reply.send(Err(Refusal::Unavailable))),
-                Answer::Repair(reply, _) => drop(reply.send(Err(Refusal::Unavailable))),
-            }
+        for (reply, _) in self.repaired {
+            drop(reply.send(Err(Refusal::Unavailable)));
         }
+        replies::send(self.replies.into_iter().map(|(reply, _)| (reply, Err(Refusal::Unavailable))));
     }
 
     /// How many deliveries wait for the commit.

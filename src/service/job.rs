@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Receipt, Refusal};
+use super::Refusal;
+use super::replies::Reply;
 use crate::directory::{Evidence, Gap, Reason, Timestamp};
 use crate::storage::{Endpoint, Reconciliation, SourceState};
 use crate::upstream::mangoapps::delivery::Delivery;
@@ -36,7 +37,7 @@ pub struct Deliver {
     /// Decide it although its event id was seen: a replay of a quarantined one.
     pub again: bool,
     /// Where the answer goes, once it is durable.
-    pub reply: oneshot::Sender<Result<Receipt, Refusal>>,
+    pub reply: Reply,
 }
 
 /// How a repair changes what is kept of its source.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::job::{Deliver, Job};
+use super::replies::Reply;
 use super::tenant::Tenant;
 use super::vigil::FAILURES_MAX;
 use super::{Error, Receipt, Refusal, Service};
@@ -101,7 +101,7 @@ impl Service {
     /// Reads an authentic delivery, gives it to the writer, and waits for the commit.
     async fn hand_over(&self, tenant: &Arc<Tenant>, body: Bytes, again: bool) -> Result<Receipt, Refusal> {
         let delivery = delivery::read(&body, tenant.time.now());
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         let source = Arc::clone(&tenant.name);
         let job = Job::Deliver(Box::new(Deliver { source, delivery, body, received_at: self.clock.now(), again, reply }));
         let jobs = self.jobs.load_full().ok_or(Refusal::Unavailable)?;
