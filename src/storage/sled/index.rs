@@ -146,10 +146,8 @@ impl Index {
     pub(in crate::storage) fn by_email(&self, email: &str) -> Vec<String> {
         let email = row::email(email);
         let (table, value) = (&self.table, Value::Text(&email));
-        let target = Target { prefix: value.prefix(), before: |slot| table.value(Order::Email, slot) < value };
-        let first = self.orders.email.rank(false, &target);
-        let slots = self.orders.email.walk(false, true, first);
-        let same = slots.take_while(|slot| table.value(Order::Email, *slot) == value);
+        let target = Target { prefix: value.prefix(&[]), before: |slot| table.value(Order::Email, slot) < value };
+        let same = self.orders.email.behind(&target).take_while(|slot| table.value(Order::Email, *slot) == value);
         let (deleted, live): (Vec<u32>, Vec<u32>) = same.partition(|slot| table.standings.deleted.contains(*slot));
         live.into_iter().chain(deleted).filter_map(|slot| table.uid(slot)).map(str::to_owned).collect()
     }
@@ -253,7 +251,7 @@ impl Index {
     fn enter(&mut self, order: Order, slot: u32, row: &Row<'_>) {
         let Some((_, deleted)) = order.place(row) else { return };
         let (table, member) = (&self.table, Member::new(slot, deleted));
-        let prefix_of = |slot| table.value(order, slot).prefix();
+        let prefix_of = |slot| table.value(order, slot).prefix(table.uids.get(slot));
         self.orders.get_mut(order).insert(member, &table.target(order, slot), prefix_of);
     }
 

@@ -1,6 +1,8 @@
 //! The open gaps of one source: by user, by id, by when they are due and by when they were detected.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::projection::OpenGap;
 use crate::directory::{Need, Reason, Timestamp};

@@ -19,6 +19,8 @@ const SCAN_SHARE: usize = 12;
 const STEPS_A_TIME: usize = 24;
 /// The same by name.
 const STEPS_A_NAME: usize = 160;
+/// No uid's prefix is behind this one's.
+const LAST_UID: [u8; 8] = [u8::MAX; 8];
 
 impl Index {
     /// The search that a listing needs through the texts of all users. It shares them, so it is to be run while nothing is locked.
@@ -178,7 +180,7 @@ impl Index {
 
     /// Where those begin who were updated after a time.
     fn until(&self, after: Timestamp) -> Target<impl Fn(u32) -> bool> {
-        Target { prefix: Value::Time(after).prefix(), before: move |slot| self.table.updated_at(slot) <= after }
+        Target { prefix: Value::Time(after).prefix(&LAST_UID), before: move |slot| self.table.updated_at(slot) <= after }
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::cmp::Ordering;
 
-/// Slots a list may hold before it is divided; below a quarter of it a list joins its neighbour.
-const CHUNK_SLOTS_MAX: usize = 512;
+/// Slots a list may hold before it is divided; below a quarter of it a list joins its neighbour. Between lists one halves by their fences,
+/// within one by its users, of whom each is somewhere else in memory.
+const CHUNK_SLOTS_MAX: usize = 128;
 /// Room that a list is given at a time; twice as much is taken back.
-const CHUNK_SLOTS_MORE: usize = 64;
+const CHUNK_SLOTS_MORE: usize = 16;
 const DELETED: u32 = 1 << 31;
 
 /// A user's slot and whether the user is deleted, in one word.
@@ -34,13 +35,13 @@ impl Member {
 
 struct Chunk {
     /// No member's prefix is above it, and none of the next list's below.
-    fence: u64,
+    fence: u128,
     members: Vec<Member>,
     live: usize,
 }
 
 impl Chunk {
-    fn new(fence: u64, members: Vec<Member>) -> Self {
+    fn new(fence: u128, members: Vec<Member>) -> Self {
         let live = members.iter().filter(|member| member.is_seen(true)).count();
         Self { fence, members, live }
     }
@@ -69,7 +70,7 @@ impl Chunk {
 /// What a user is looked for by: the prefix, and then whether another slot stands before.
 pub(super) struct Target<F> {
     /// Prefixes never contradict the order.
-    pub(super) prefix: u64,
+    pub(super) prefix: u128,
     /// Whether a slot stands before the target.
     pub(super) before: F,
 }
@@ -82,8 +83,8 @@ pub(super) struct Ranking {
 
 impl Ranking {
     /// Makes a ranking of members and their prefixes that are in order already.
-    pub(super) fn from_sorted(members: &[(u64, Member)]) -> Self {
-        let chunk = |part: &[(u64, Member)]| {
+    pub(super) fn from_sorted(members: &[(u128, Member)]) -> Self {
+        let chunk = |part: &[(u128, Member)]| {
             let fence = part.last().map_or(0, |(prefix, _)| *prefix);
             Chunk::new(fence, part.iter().map(|(_, member)| *member).collect())
         };
@@ -91,7 +92,7 @@ impl Ranking {
     }
 
     /// Puts a member in where `target` says; `prefix_of` tells any slot's prefix, the new one's too.
-    pub(super) fn insert(&mut self, member: Member, target: &Target<impl Fn(u32) -> bool>, prefix_of: impl Fn(u32) -> u64) {
+    pub(super) fn insert(&mut self, member: Member, target: &Target<impl Fn(u32) -> bool>, prefix_of: impl Fn(u32) -> u128) {
         let (place, within) = self.locate(target);
         // Behind all others: the order of what just happened mostly grows there, and leaves full lists behind.
         let Some(within) = within else { return self.append(member, target.prefix) };
@@ -111,7 +112,7 @@ impl Ranking {
         self.chunks.insert(place + 1, upper);
     }
 
-    fn append(&mut self, member: Member, prefix: u64) {
+    fn append(&mut self, member: Member, prefix: u128) {
         match self.chunks.last_mut().filter(|chunk| chunk.members.len() < CHUNK_SLOTS_MAX) {
             Some(chunk) => {
                 chunk.insert(usize::MAX, member);
@@ -155,6 +156,13 @@ impl Ranking {
             let members = self.chunks.iter().rev().skip(chunk).flat_map(|chunk| chunk.members.iter().rev());
             Box::new(members.filter(move |member| member.is_seen(live_only)).skip(rest).map(|member| member.slot()))
         }
+    }
+
+    /// The slots that do not stand before the target, upwards.
+    pub(super) fn behind(&self, target: &Target<impl Fn(u32) -> bool>) -> impl Iterator<Item = u32> {
+        let (place, within) = self.locate(target);
+        let members = self.chunks.iter().skip(place).flat_map(|chunk| chunk.members.iter());
+        members.skip(within.unwrap_or(0)).map(|member| member.slot())
     }
 
     /// Of those that match, upwards or downwards, `count` behind the first `skipped` ones.

@@ -9,9 +9,6 @@ use crate::directory::Timestamp;
 const NAME: u8 = 0xFE;
 /// Stands before an e-mail.
 const EMAIL: u8 = 0xFF;
-/// Bytes of a prefix.
-const PREFIX_BYTES: usize = 8;
-
 /// A text that many users share.
 pub(super) type Word = NonZeroU32;
 
@@ -86,15 +83,20 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
 }
 
+/// The first bytes, zeros behind the last.
+fn first<const COUNT: usize>(bytes: &[u8]) -> [u8; COUNT] {
+    let mut first = [0; COUNT];
+    first.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+    first
+}
+
 impl Value<'_> {
-    /// Eight bytes that never contradict the order: a smaller prefix is a smaller value.
-    pub(super) fn prefix(self) -> u64 {
+    /// Sixteen bytes that never contradict the order of values and, where these are equal, of uids: a smaller prefix comes first. Times are
+    /// often the same for many, so that half of it is the uid's.
+    pub(super) fn prefix(self, uid: &[u8]) -> u128 {
         match self {
-            Self::Time(time) => time.as_millis().cast_unsigned() ^ (1 << 63),
-            Self::Text(text) => {
-                let bytes = text.iter().skip(1).copied().chain(std::iter::repeat(0)).take(PREFIX_BYTES);
-                bytes.fold(0, |prefix, byte| prefix << 8 | u64::from(byte))
-            }
+            Self::Time(time) => u128::from(time.as_millis().cast_unsigned() ^ (1 << 63)) << 64 | u128::from(u64::from_be_bytes(first(uid))),
+            Self::Text(text) => u128::from_be_bytes(first(text.get(1..).unwrap_or_default())),
         }
     }
 }

@@ -76,12 +76,12 @@ impl Table {
     }
 
     /// All users whom an order holds, in that order, with their prefixes.
-    pub(super) fn sorted(&self, order: Order) -> Vec<(u64, Member)> {
+    pub(super) fn sorted(&self, order: Order) -> Vec<(u128, Member)> {
         let placed = |slot| {
             let (value, deleted) = order.place(&self.row(slot)?)?;
-            Some((value.prefix(), Member::new(slot, deleted)))
+            Some((value.prefix(self.uids.get(slot)), Member::new(slot, deleted)))
         };
-        let mut members: Vec<(u64, Member)> = (0..self.slots()).filter_map(placed).collect();
+        let mut members: Vec<(u128, Member)> = (0..self.slots()).filter_map(placed).collect();
         members.sort_unstable_by(|(prefix, one), (other_prefix, other)| {
             prefix.cmp(other_prefix).then_with(|| self.compare(order, one.slot(), other.slot()))
         });
@@ -105,7 +105,7 @@ impl Table {
     pub(super) fn target(&self, order: Order, slot: u32) -> Target<impl Fn(u32) -> bool> {
         let (value, uid) = (self.value(order, slot), self.uids.get(slot));
         let compare = move |other| self.value(order, other).cmp(&value).then_with(|| self.uids.get(other).cmp(uid));
-        Target { prefix: value.prefix(), before: move |other| compare(other).is_lt() }
+        Target { prefix: value.prefix(uid), before: move |other| compare(other).is_lt() }
     }
 
     /// How a user's record is written down.
