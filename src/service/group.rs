@@ -3,9 +3,10 @@
 mod misfits;
 mod whole;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::job::{Deliver, Job, Repair, Repaired};

@@ -1,7 +1,8 @@
 //! Users whom the writer decided about lately, as they stand on disk: their records need not be read again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::{HashMap, hash_map};
 
 use crate::directory::Known;
 
@@ -9,13 +10,17 @@ use crate::directory::Known;
 pub type Who = (Arc<str>, String);
 
 /// Users in one generation; there are at most two.
-const GENERATION_USERS_MAX: usize = 1152;
+const GENERATION_USERS_MAX: usize = 1024;
+/// Forgotten users who leave memory with each one who comes: all of a generation at once would hold up a commit.
+const LEAVING: usize = 2;
 
 /// The last users in two generations: when the younger one is full, the older one is forgotten.
 #[derive(Debug, Default)]
 pub struct Recent {
     younger: HashMap<Who, Arc<Known>>,
     older: HashMap<Who, Arc<Known>>,
+    /// Those forgotten, on their way out of memory.
+    leaving: hash_map::IntoIter<Who, Arc<Known>>,
 }
 
 impl Recent {
@@ -27,8 +32,9 @@ impl Recent {
     /// Puts a user in, as they now stand on disk.
     pub fn put(&mut self, who: Who, known: Arc<Known>) {
         if self.younger.len() >= GENERATION_USERS_MAX {
-            self.older = std::mem::take(&mut self.younger);
+            self.leaving = std::mem::replace(&mut self.older, std::mem::take(&mut self.younger)).into_iter();
         }
+        self.leaving.by_ref().take(LEAVING).for_each(drop);
         self.younger.insert(who, known);
     }
 }
