@@ -29,7 +29,7 @@ const TREE: &str = "tree-";
 /// What a new store's folder may hold: what an interrupted creation leaves behind, and what file systems put there.
 const HARMLESS: [&str; 5] = [journal::NAMES[0], journal::NAMES[1], room::BALLAST, NEW_MARK, "lost+found"];
 
-const CACHE_BYTES_MAX: u64 = 24 * 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// sled frees at most a segment a tick: with ours that is 100 MB/s, far more than settles. At its usual 500 ms the file grows to a dozen
 /// times what it holds; and at each tick it syncs, which commits have to wait for.
 const FLUSH_EVERY_MILLIS: u64 = 40;
@@ -173,7 +173,7 @@ fn read_journal(folder: &Path, settled: Settled, mark: Mark) -> Result<(Journal,
 }
 
 fn replay(folder: &Path, leaf: &mut Leaf, rows: &mut Generation) -> Result<(), Error> {
-    let replayed = leaf.replay(&mut |key, value, begin| rows.put(key, value, begin));
+    let replayed = leaf.replay(&mut |row, begin| rows.put(row, begin));
     let whole = replayed.map_err(|error| Error::Unavailable { folder: folder.to_owned(), what: error.to_string() })?;
     whole.map_err(|at| journal::damaged(folder, &format!("is broken at byte {at} of file {}, and goes on behind", leaf.generation)))
 }

@@ -6,7 +6,6 @@
 
 use super::durable::Durable;
 use super::keys;
-use super::pending::Held;
 use super::rows::Rows;
 use super::stored;
 use crate::storage::{Error, SeenDelivery};
@@ -31,8 +30,8 @@ impl Durable {
         if !self.filter.may_hold(keys::id_told(key)) {
             return Ok(None);
         }
-        if let Some(Held::Value(..)) = self.pending.get(key) {
-            let Some(value) = self.get(key)? else { return Ok(None) };
+        let pending = self.pending.get(key).map(|held| self.rows.pending(key, held)).transpose()?;
+        if let Some(value) = pending.flatten() {
             return stored::decode_seen(&value).map(Some).ok_or_else(unreadable);
         }
         let Some(hash) = hash_of(key) else { return Ok(None) };

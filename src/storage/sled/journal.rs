@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use frame::{Frame, Head, Value};
+use frame::{Frame, Head, Told};
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -70,8 +70,8 @@ pub(super) struct Leaf {
     len: u64,
 }
 
-/// What is read from a file of the journal, row by row: key, value, and the place in the file of its frame.
-type Told<'a> = &'a mut dyn FnMut(&[u8], Option<Value>, u64);
+/// Who is told what is read from a file of the journal: a row, and the place in the file of its frame.
+type Listener<'a> = &'a mut dyn FnMut(Told<'_>, u64);
 
 impl Journal {
     /// Makes the journal of a new store, and makes it durable.
@@ -169,7 +169,7 @@ impl Leaf {
     ///
     /// # Errors
     /// `Ok(Err(..))` where a sound frame stands behind a broken one, with the place of the broken one.
-    pub(super) fn replay(&mut self, told: Told<'_>) -> io::Result<Result<(), u64>> {
+    pub(super) fn replay(&mut self, told: Listener<'_>) -> io::Result<Result<(), u64>> {
         let mut file = io::BufReader::with_capacity(READ_BYTES, self.file.as_ref());
         file.seek(SeekFrom::Start(BEGIN))?;
         let (mut head, mut rows) = ([0; frame::HEAD_BYTES], Vec::new());
@@ -183,7 +183,7 @@ impl Leaf {
             if !read_whole(&mut file, &mut rows)? || !read.vouches_for(self.salt, &rows) {
                 break;
             }
-            frame::rows_of(&rows).for_each(|(key, value)| told(key, value, self.end));
+            frame::rows_of(&rows).for_each(|row| told(row, self.end));
             let end = self.end + HEAD_ROOM + u64::from(read.len);
             (self.end, self.order) = (end.next_multiple_of(ALIGNED_BYTES), self.order + 1);
             file.seek_relative((self.end - end).cast_signed())?;

@@ -51,7 +51,8 @@ impl Rows {
         }
         match held {
             Held::Gone => Ok(None),
-            Held::Value(file, place) => match place.read(&file, key) {
+            Held::Short(short) => Ok(Some(short.content().into())),
+            Held::At(file, place) => match place.read(&file, key) {
                 Ok(value) => Ok(Some(value.into())),
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(self.damaged("a row of its journal is broken")),
                 Err(error) => Err(self.unavailable(error)),

@@ -1,9 +1,10 @@
 //! Rows that are in the journal and not yet in the tree: where each one's newest value stands.
 //!
-//! Values stay in the journal, so that memory holds a key and a place for each row, whatever it says.
+//! All but short values stay in the journal, so that memory holds a key and a place for each row, whatever it says.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::iter::Peekable;
@@ -13,8 +14,18 @@ use std::sync::Arc;
 
 use sled::IVec;
 
-use super::journal::frame::{Frame, Value, checksum};
+use super::journal::frame::{Frame, Told, Value, checksum};
 use super::keys;
+
+/// A short value, which takes no more room than a place: reading many of them, of ids, back one by one would take long.
+#[derive(Clone, Copy)]
+pub(super) struct Short {
+    len: u8,
+    bytes: [u8; SHORT_BYTES],
+}
+
+/// Bytes of a short value, at most.
+const SHORT_BYTES: usize = 11;
 
 /// A value's place in a file of the journal, which is shorter than 4 GiB.
 #[derive(Clone, Copy)]
@@ -22,14 +33,22 @@ pub(super) struct Place {
     offset: u32,
     len: u32,
     /// CRC-32C of the key and the value.
-    pub(super) checksum: u32,
+    checksum: u32,
 }
 
-/// The pending rows of one file of the journal; no place: the row is taken away.
+/// What is pending in one file: a value, itself or where it stands; or that the row is taken away.
+#[derive(Clone, Copy)]
+pub(super) enum Row {
+    At(Place),
+    Short(Short),
+    Gone,
+}
+
+/// The pending rows of one file of the journal.
 #[derive(Clone)]
 pub(super) struct Generation {
     /// Most keys are so short that they stand in the map itself: a search follows no pointers.
-    pub(super) rows: BTreeMap<IVec, Option<Place>>,
+    pub(super) rows: BTreeMap<IVec, Row>,
     file: Arc<File>,
     /// What it costs to let them settle, about.
     cost: u64,
@@ -49,10 +68,10 @@ pub(super) struct Pending {
 const HURRY: f64 = 1.25;
 
 /// What it costs to let a row settle, in units of about a microsecond.
-fn cost(key: &[u8], place: Option<Place>) -> u64 {
-    match (keys::kind_of(key), place) {
+fn cost(key: &[u8], row: Row) -> u64 {
+    match (keys::kind_of(key), row) {
         (keys::SEEN, _) => 4,
-        (keys::CHANGES | keys::DELIVERIES, Some(place)) => 4 + u64::from(place.len) / 256,
+        (keys::CHANGES | keys::DELIVERIES, Row::At(place)) => 4 + u64::from(place.len) / 256,
         _ => 12,
     }
 }
@@ -66,8 +85,10 @@ pub(super) type BoxedRows<'a, V> = Box<dyn Iterator<Item = (&'a [u8], V)> + 'a>;
 /// What is pending at a key.
 #[derive(Clone)]
 pub(super) enum Held {
-    /// A value.
-    Value(Arc<File>, Place),
+    /// A value in a file.
+    At(Arc<File>, Place),
+    /// A short value.
+    Short(Short),
     /// The row is taken away.
     Gone,
 }
@@ -79,16 +100,13 @@ impl Generation {
     }
 
     /// Takes in a row of the frame that stands at `begin`.
-    pub(super) fn put(&mut self, key: &[u8], value: Option<Value>, begin: u64) {
-        let place = value.map(|Value { offset, len, checksum }| {
-            let offset = u32::try_from(begin.saturating_add(offset as u64)).unwrap_or(u32::MAX);
-            Place { offset, len, checksum }
-        });
-        match self.rows.get_mut(key) {
-            Some(held) => *held = place,
-            None => {
-                self.cost += cost(key, place);
-                self.rows.insert(key.into(), place);
+    pub(super) fn put(&mut self, (key, value): Told<'_>, begin: u64) {
+        let row = value.map_or(Row::Gone, |(value, content)| Row::of(value, content, begin));
+        match self.rows.entry(key.into()) {
+            Entry::Occupied(mut held) => *held.get_mut() = row,
+            Entry::Vacant(free) => {
+                self.cost += cost(key, row);
+                free.insert(row);
             }
         }
     }
@@ -96,16 +114,20 @@ impl Generation {
     /// Leaves out rows that have settled already.
     pub(super) fn retain(&mut self, pending: impl Fn(&[u8]) -> bool) {
         self.rows.retain(|key, _| pending(key));
-        self.cost = self.rows.iter().map(|(key, place)| cost(key, *place)).sum();
+        self.cost = self.rows.iter().map(|(key, row)| cost(key, *row)).sum();
     }
 
     /// What is pending there.
-    pub(super) fn held(&self, place: Option<Place>) -> Held {
-        place.map_or(Held::Gone, |place| Held::Value(Arc::clone(&self.file), place))
+    pub(super) fn held(&self, row: Row) -> Held {
+        match row {
+            Row::At(place) => Held::At(Arc::clone(&self.file), place),
+            Row::Short(short) => Held::Short(short),
+            Row::Gone => Held::Gone,
+        }
     }
 
     fn range<'a>(&'a self, bounds: Bounds<'_>, upwards: bool) -> BoxedRows<'a, Held> {
-        let rows = self.rows.range::<[u8], _>(bounds).map(|(key, place)| (key.as_ref(), self.held(*place)));
+        let rows = self.rows.range::<[u8], _>(bounds).map(|(key, row)| (key.as_ref(), self.held(*row)));
         if upwards { Box::new(rows) } else { Box::new(rows.rev()) }
     }
 }
@@ -127,27 +149,27 @@ impl Pending {
     /// The first `count` rows of the older file have settled.
     pub(super) fn settle(&mut self, count: usize) {
         let Some(old) = &mut self.old else { return };
-        for (key, place) in std::iter::from_fn(|| old.rows.pop_first()).take(count) {
-            old.cost = old.cost.saturating_sub(cost(&key, place));
+        for (key, row) in std::iter::from_fn(|| old.rows.pop_first()).take(count) {
+            old.cost = old.cost.saturating_sub(cost(&key, row));
         }
     }
 
-    /// Whether less has settled than should have by now, when the young file is `filled` (0 to 1) and everything has to be done some
-    /// time before it is full.
-    pub(super) fn is_behind(&self, filled: f64) -> bool {
-        let left = (1.0 - filled * HURRY).max(0.0);
-        self.old.as_ref().is_some_and(|old| old.cost as f64 >= self.old_cost as f64 * left)
+    /// By how much less of the older file has settled than should have by now (up to 1, below 0 where it is more), when the young file is
+    /// `filled` (0 to 1) and everything has to be done some time before it is full. `None`: all has.
+    pub(super) fn lag(&self, filled: f64) -> Option<f64> {
+        let left = self.old.as_ref()?.cost as f64 / self.old_cost.max(1) as f64;
+        Some(left - (1.0 - filled * HURRY).max(0.0))
     }
 
     /// What is pending at a key; `None` where the tree tells.
     pub(super) fn get(&self, key: &[u8]) -> Option<Held> {
-        let young = self.young.rows.get(key).map(|place| self.young.held(*place));
-        young.or_else(|| self.old.as_ref().and_then(|old| old.rows.get(key).map(|place| old.held(*place))))
+        let young = self.young.rows.get(key).map(|row| self.young.held(*row));
+        young.or_else(|| self.old.as_ref().and_then(|old| old.rows.get(key).map(|row| old.held(*row))))
     }
 
     /// Takes in a frame that is durable now, and stands at `begin` in the young file.
     pub(super) fn take_in(&mut self, frame: &Frame, begin: u64) {
-        frame.rows().for_each(|(key, value)| self.young.put(key, value, begin));
+        frame.rows().for_each(|row| self.young.put(row, begin));
     }
 
     /// The pending rows of a range, upwards or downwards by key.
@@ -197,6 +219,26 @@ pub(super) fn comes_first(first: Option<&[u8]>, second: Option<&[u8]>, upwards: 
         (Some(first), Some(second)) => second.cmp(first),
         (_, None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
+    }
+}
+
+impl Row {
+    /// A value of the frame that stands at `begin`.
+    fn of(value: Value, content: &[u8], begin: u64) -> Self {
+        let mut bytes = [0; SHORT_BYTES];
+        if let (Some(place), Ok(len)) = (bytes.get_mut(..content.len()), u8::try_from(content.len())) {
+            place.copy_from_slice(content);
+            return Self::Short(Short { len, bytes });
+        }
+        let offset = u32::try_from(begin.saturating_add(value.offset as u64)).unwrap_or(u32::MAX);
+        Self::At(Place { offset, len: value.len, checksum: value.checksum })
+    }
+}
+
+impl Short {
+    /// The value.
+    pub(super) fn content(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::durable::Durable;
 use super::expiry::Forgotten;
 use super::ids::{Id, hash_of};
 use super::packed::Block;
-use super::pending::Held;
+use super::pending::{Held, Row};
 use super::rows::Rows;
 use super::stored::Settled;
 use super::{keys, stored};
@@ -25,12 +25,18 @@ use crate::storage::Error;
 const PICKED_MAX: usize = 4_096;
 /// Rows written to the tree in one piece, and their bytes, about. They become up to eight times as many bytes in sled's log, which must
 /// not go through more than one end of a segment between two syncs: see [`super::folder`].
-const ROWS_MAX: usize = 96;
+const ROWS_MAX: usize = 192;
 const BYTES_MAX: usize = 192 * 1024;
+/// Rows of ids that are divided in one batch.
+const DIVIDED_MAX: usize = 12;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
-/// How long it works without letting others run: where it shares a core with deliveries, they would wait for all of a piece.
-const SLICE: Duration = Duration::from_micros(500);
+/// How long it works without letting others run, when it is in time and when it is behind: where it shares a core with deliveries, they
+/// would wait for all of a piece.
+const SLICE_MIN: Duration = Duration::from_micros(100);
+const SLICE_MAX: Duration = Duration::from_micros(500);
+/// So much more is left than should be when the longest slices are taken.
+const LAG_MAX: f64 = 0.05;
 
 /// Rows that are to settle, in the order of their keys.
 pub(super) struct Picked {
@@ -40,6 +46,7 @@ pub(super) struct Picked {
     /// The file's generation, where these are its last ones.
     pub(super) last: Option<u64>,
     forgotten: Forgotten,
+    slice: Slice,
 }
 
 /// How a row settles.
@@ -53,15 +60,20 @@ enum Way {
 }
 
 /// What is written to the tree, and synced, at once.
-#[derive(Default)]
 pub(super) struct Piece {
-    /// What counts as a whole or not at all.
-    writes: sled::Batch,
-    /// Users' records, of which each stands alone, by key: a batch costs sled two writes of its own and wakes all its threads.
-    records: Vec<(IVec, Vec<u8>)>,
+    /// Rows of which each stands alone, by key: a batch costs sled two writes of its own and wakes all its threads, and the larger it is, the
+    /// longer nothing else runs.
+    alone: Vec<(IVec, Vec<u8>)>,
+    /// What counts as a whole or not at all, each.
+    batches: Vec<sled::Batch>,
+    /// The last of these, where how far rows have settled stands beside what that tells of.
+    last: Option<sled::Batch>,
     /// Rows of the tree that it writes, and their bytes.
     rows: usize,
     bytes: usize,
+    /// Rows of ids that were divided in the last batch.
+    divided: usize,
+    slice: Slice,
 }
 
 /// What has settled once a piece is written.
@@ -73,62 +85,90 @@ pub(super) struct Settling {
 }
 
 /// A stretch of work.
-struct Slice(Instant);
+#[derive(Clone, Copy)]
+struct Slice {
+    began: Instant,
+    length: Duration,
+}
 
 impl Slice {
-    fn begin() -> Self {
-        Self(Instant::now())
+    /// A stretch of the length that goes with a lag, see [`super::pending::Pending::lag`].
+    fn begin(lag: f64) -> Self {
+        let length = SLICE_MIN + (SLICE_MAX - SLICE_MIN).mul_f64((lag / LAG_MAX).clamp(0.0, 1.0));
+        Self { began: Instant::now(), length }
     }
 
     /// Lets others run, if it has gone on for long enough.
     fn pause(&mut self) {
-        if self.0.elapsed() >= SLICE {
+        if self.began.elapsed() >= self.length {
             std::thread::yield_now();
-            *self = Self::begin();
+            self.began = Instant::now();
         }
     }
 }
 
 impl Piece {
+    fn new(slice: Slice) -> Self {
+        Self { alone: Vec::new(), batches: Vec::new(), last: None, rows: 0, bytes: 0, divided: 0, slice }
+    }
+
     /// One that counts as a whole or not at all.
     pub(super) fn whole(writes: sled::Batch) -> Self {
-        Self { writes, rows: 1, ..Self::default() }
+        Self { last: Some(writes), ..Self::new(Slice::begin(1.0)) }
     }
 
     /// Writes it to the tree; it is not on disk yet.
-    pub(super) fn write(self, rows: &Rows) -> Result<(), Error> {
-        let batched = self.rows > self.records.len();
-        let mut slice = Slice::begin();
-        for (key, row) in &self.records {
+    pub(super) fn write(mut self, rows: &Rows) -> Result<(), Error> {
+        for (key, row) in &self.alone {
             rows.put(key, row)?;
-            slice.pause();
+            self.slice.pause();
         }
-        if batched { rows.apply(self.writes) } else { Ok(()) }
+        self.batches.into_iter().chain(self.last).try_for_each(|batch| {
+            self.slice.pause();
+            rows.apply(batch)
+        })
+    }
+
+    /// The last batch.
+    fn last(&mut self) -> &mut sled::Batch {
+        self.last.get_or_insert_default()
+    }
+
+    /// The batch for rows of ids that are divided: a new one where the last has enough of them.
+    fn for_ids(&mut self) -> &mut sled::Batch {
+        if self.divided >= DIVIDED_MAX {
+            self.divided = 0;
+            self.batches.extend(self.last.take());
+        }
+        self.divided += 1;
+        self.last()
     }
 }
 
 impl Durable {
-    /// The first rows of the older file, whose generation it is; `None` where there are none.
-    pub(super) fn pick(&self, generation: u64, forgotten: &Forgotten) -> Option<Picked> {
+    /// The first rows of the older file, whose generation it is; `None` where there are none. By `lag` more is left of it than should be
+    /// (0 to 1): the greater that is, the less whoever puts them together gives way.
+    pub(super) fn pick(&self, generation: u64, lag: f64, forgotten: &Forgotten) -> Option<Picked> {
         let old = self.pending.old.as_ref()?;
         let (mut rows, mut records) = (Vec::new(), 0);
         let mut pending = old.rows.iter().peekable();
         while rows.len() < PICKED_MAX
             && records < ROWS_MAX
-            && let Some((key, place)) = pending.next()
+            && let Some((key, row)) = pending.next()
         {
             let way = match keys::kind_of(key) {
-                keys::SEEN | keys::CHANGES | keys::DELIVERIES => Way::Row(old.held(*place)),
+                keys::SEEN | keys::CHANGES | keys::DELIVERIES => Way::Row(old.held(*row)),
                 _ if self.pending.young.rows.contains_key(key) => Way::Superseded,
-                keys::USER if place.is_some() && !self.is_cut(key) => Way::Record(old.held(*place)),
-                _ => Way::Row(old.held(*place)),
+                keys::USER if !matches!(row, Row::Gone) && !self.is_cut(key) => Way::Record(old.held(*row)),
+                _ => Way::Row(old.held(*row)),
             };
             records += usize::from(matches!(way, Way::Record(_)));
             rows.push((key.clone(), way));
         }
         let last = pending.peek().is_none().then_some(generation);
         let settling = Settling { taken: 0, settled: self.settled };
-        Some(Picked { rows: rows.into_iter().peekable(), settling, last, forgotten: forgotten.clone() })
+        let (rows, forgotten, slice) = (rows.into_iter().peekable(), forgotten.clone(), Slice::begin(lag));
+        Some(Picked { rows, settling, last, forgotten, slice })
     }
 
     /// Whether a user's record may be cut into pieces, in the tree or in the journal.
@@ -144,7 +184,7 @@ impl Picked {
     /// # Errors
     /// As reads do.
     pub(super) fn piece(mut self, rows: &Rows, block: &mut Block) -> Result<(Piece, Settling), Error> {
-        let (mut piece, mut slice, before) = (Piece::default(), Slice::begin(), self.settling.settled);
+        let (mut piece, before) = (Piece::new(self.slice), self.settling.settled);
         while let Some((key, _)) = self.rows.peek()
             && piece.rows < ROWS_MAX
             && piece.bytes < BYTES_MAX
@@ -154,14 +194,14 @@ impl Picked {
                 kind @ (keys::CHANGES | keys::DELIVERIES) => self.log((rows, kind), block, &mut piece)?,
                 _ => self.row(rows, &mut piece)?,
             }
-            slice.pause();
+            self.slice.pause();
         }
         let settled = &mut self.settling.settled;
         if let Some(generation) = self.last.filter(|_| self.rows.peek().is_none()) {
             settled.generation = generation;
         }
         if *settled != before {
-            rows.insert(&mut piece.writes, keys::SETTLED, &settled.encode());
+            rows.insert(piece.last(), keys::SETTLED, &settled.encode());
             piece.rows += 1;
         }
         Ok((piece, self.settling))
@@ -177,13 +217,13 @@ impl Picked {
             Way::Row(held) => (held, false),
         };
         piece.rows += 1;
-        let Some(value) = rows.pending(&key, held)? else { return rows.remove(&mut piece.writes, &key) };
+        let Some(value) = rows.pending(&key, held)? else { return rows.remove(piece.last(), &key) };
         piece.bytes += key.len() + value.len();
         if !alone {
-            return rows.replace(&mut piece.writes, &key, &value);
+            return rows.replace(piece.last(), &key, &value);
         }
         let row = Rows::whole(&key, &value);
-        piece.records.push((key, row));
+        piece.alone.push((key, row));
         Ok(())
     }
 
@@ -209,13 +249,21 @@ impl Picked {
             let value = rows.pending(&key, held)?;
             let id = value.and_then(|value| Some((hash_of(&key)?, stored::decode_seen(&value)?)));
             new.push(id.ok_or_else(|| rows.damaged("the row of an event id cannot be read"))?);
+            self.slice.pause();
         }
-        for (key, content) in rows.with_ids(&from, &new, |number| self.forgotten.keeps(number))? {
-            piece.rows += 1;
-            piece.bytes += key.len() + content.as_ref().map_or(0, Vec::len);
+        let written = rows.with_ids(&from, &new, |number| self.forgotten.keeps(number))?;
+        piece.rows += written.len();
+        piece.bytes += written.iter().map(|(key, content)| key.len() + content.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        if let [(key, Some(content))] = written.as_slice() {
+            piece.alone.push((key.as_slice().into(), Rows::whole(key, content)));
+            return Ok(());
+        }
+        // Ids move from row to row: all of them or none.
+        let batch = piece.for_ids();
+        for (key, content) in &written {
             match content {
-                Some(content) => rows.insert(&mut piece.writes, &key, &content),
-                None => rows.remove(&mut piece.writes, &key)?,
+                Some(content) => rows.insert(batch, key, content),
+                None => rows.remove(batch, key)?,
             }
         }
         Ok(())
@@ -236,11 +284,12 @@ impl Picked {
             block.add(&row).ok_or_else(|| rows.damaged("a row of the log cannot be read"))?;
             self.rows.next();
             self.settling.taken += 1;
+            self.slice.pause();
         }
         let Some((head, content)) = block.end().map_err(|error| rows.unavailable(error))? else { return Ok(()) };
         piece.rows += content.len().div_ceil(super::rows::VALUE_BYTES_MAX);
         piece.bytes += content.len();
-        rows.insert(&mut piece.writes, &keys::numbered(kind, head.first), &content);
+        rows.insert(piece.last(), &keys::numbered(kind, head.first), &content);
         let last = head.end().saturating_sub(1);
         let settled = &mut self.settling.settled;
         *(if kind == keys::CHANGES { &mut settled.cursor } else { &mut settled.delivery }) = last;

@@ -21,6 +21,10 @@ const HOLE: &str = "a change is missing among others";
 impl Sled {
     pub(in crate::storage) fn record(&self, source: &str, uid: &str) -> Result<Option<Record>, Error> {
         let durable = self.durable.read();
+        // The index knows everyone: for a stranger nothing has to be read.
+        if durable.index(source).and_then(|index| index.written(uid)).is_none() {
+            return Ok(None);
+        }
         let value = durable.get(&keys::user(source, uid))?;
         value.map(|value| durable.record(&value)).transpose()
     }

@@ -32,10 +32,12 @@ impl Sled {
         let late = writer.journal.is_full(tree_bytes);
         for _ in 0..if late { PIECES_MAX_LATE } else { 1 } {
             let wanted = writer.journal.fill(tree_bytes);
-            if !self.settled(&mut writer, late)? || !self.durable.read().pending.is_behind(wanted) {
+            if !self.settled(&mut writer, late)? {
                 break;
             }
-            self.settle(&mut writer)?;
+            let lag = self.durable.read().pending.lag(wanted).filter(|lag| *lag >= 0.0);
+            let Some(lag) = lag else { break };
+            self.settle(&mut writer, lag)?;
         }
         if late && self.durable.read().pending.old.is_none() {
             self.turn(&mut writer)?;
@@ -49,7 +51,7 @@ impl Sled {
         for _ in 0..PIECES_MAX_HURRY {
             while !self.settled(writer, true)? {}
             if self.durable.read().pending.old.is_some() {
-                self.settle(writer)?;
+                self.settle(writer, 1.0)?;
             } else if self.durable.read().pending.len() > 0 {
                 self.turn(writer)?;
             }
@@ -66,10 +68,11 @@ impl Sled {
         Ok(())
     }
 
-    /// Begins to let one piece settle. What began before has ended.
-    fn settle(&self, writer: &mut Writer) -> Result<(), Error> {
+    /// Begins to let one piece settle, which gives way the less the greater the `lag`, see [`super::pending::Pending::lag`]. What began
+    /// before has ended.
+    fn settle(&self, writer: &mut Writer, lag: f64) -> Result<(), Error> {
         let generation = writer.journal.young().generation.saturating_sub(1);
-        let Some(picked) = self.durable.read().pick(generation, &writer.forgotten) else { return Ok(()) };
+        let Some(picked) = self.durable.read().pick(generation, lag, &writer.forgotten) else { return Ok(()) };
         if picked.last.is_some() {
             // The young file's head is on disk before the tree says that this one is no longer needed.
             let synced = self.faults.meet().and_then(|()| writer.journal.sync());

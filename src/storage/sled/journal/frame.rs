@@ -35,6 +35,9 @@ pub(in crate::storage::sled) struct Value {
     pub(in crate::storage::sled) checksum: u32,
 }
 
+/// A row of a frame: its key, and its value's place and content where it has one.
+pub(in crate::storage::sled) type Told<'a> = (&'a [u8], Option<(Value, &'a [u8])>);
+
 /// What a row's value did not do.
 pub(in crate::storage::sled) struct Unwritable;
 
@@ -98,9 +101,11 @@ impl Frame {
         &self.bytes
     }
 
-    /// Its rows: each key, and where its value stands.
-    pub(in crate::storage::sled) fn rows(&self) -> impl Iterator<Item = (&[u8], Option<Value>)> {
-        self.rows.iter().map(|row| (self.bytes.get(row.key.clone()).unwrap_or_default(), row.value))
+    /// Its rows.
+    pub(in crate::storage::sled) fn rows(&self) -> impl Iterator<Item = Told<'_>> {
+        let content = |value: Value| self.bytes.get(value.offset..)?.get(..value.len as usize);
+        let told = move |value: Value| (value, content(value).unwrap_or_default());
+        self.rows.iter().map(move |row| (self.bytes.get(row.key.clone()).unwrap_or_default(), row.value.map(told)))
     }
 
     /// Its memory, for the next one.
@@ -132,8 +137,8 @@ impl Head {
     }
 }
 
-/// The rows of a frame whose head vouches for them, each with its key and its value; offsets count from the frame's first byte.
-pub(super) fn rows_of(rows: &[u8]) -> impl Iterator<Item = (&[u8], Option<Value>)> {
+/// The rows of a frame whose head vouches for them; offsets count from the frame's first byte.
+pub(super) fn rows_of(rows: &[u8]) -> impl Iterator<Item = Told<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = rows.get(at..)?;
@@ -148,7 +153,7 @@ pub(super) fn rows_of(rows: &[u8]) -> impl Iterator<Item = (&[u8], Option<Value>
         }
         let content = rest.get(..len as usize)?;
         at = begin + content.len();
-        Some((key, Some(Value { offset: HEAD_BYTES + begin, len, checksum: checksum(key, content) })))
+        Some((key, Some((Value { offset: HEAD_BYTES + begin, len, checksum: checksum(key, content) }, content))))
     })
 }
 
