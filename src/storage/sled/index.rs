@@ -11,6 +11,7 @@
 
 mod absent;
 mod bits;
+mod column;
 mod gaps;
 mod page;
 mod posting;
@@ -106,7 +107,6 @@ impl Index {
 
     /// Gives everyone their places, once all are loaded: sorting all users once is far cheaper than putting them in one by one.
     pub(in crate::storage) fn arrange(&mut self) {
-        self.table.shrink();
         for order in Order::ALL {
             *self.orders.get_mut(order) = Ranking::from_sorted(&self.table.sorted(order));
         }

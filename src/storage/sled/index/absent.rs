@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::column::Column;
 use super::projection::Standing;
 use super::sets::Standings;
 use crate::storage::Absent;
@@ -10,7 +11,7 @@ use crate::storage::Absent;
 #[derive(Default)]
 pub(super) struct Absences {
     /// By which listings a user was shown last, the live one and the one with deleted users; 0 for none.
-    swept: Vec<[u64; 2]>,
+    swept: Column<[u64; 2]>,
     /// The reconciliation that found the user missing.
     candidates: BTreeMap<u32, u64>,
     /// How many each of them found.
@@ -20,13 +21,7 @@ pub(super) struct Absences {
 impl Absences {
     /// Takes in what a record now says of a user.
     pub(super) fn put(&mut self, slot: u32, (swept, candidate): (&[u64; 2], Option<u64>)) {
-        let place = slot as usize;
-        if self.swept.len() <= place {
-            self.swept.resize(place + 1, [0; 2]);
-        }
-        if let Some(mark) = self.swept.get_mut(place) {
-            *mark = *swept;
-        }
+        self.swept.set(slot, *swept);
         if self.candidates.get(&slot).copied() == candidate {
             return;
         }
@@ -45,7 +40,7 @@ impl Absences {
     /// Whom a sweep's listings, the live one and the one with deleted users, did not show, where it read that one at all.
     pub(super) fn absent(&self, standings: &Standings, (live, all): (u64, Option<u64>)) -> Absent<u32> {
         let mut absent = Absent { only_deleted: Vec::new(), nowhere: Vec::new() };
-        for (slot, [in_live, in_all]) in (0..).zip(&self.swept) {
+        for (slot, [in_live, in_all]) in (0..).zip(self.swept.iter()) {
             if *in_live == live {
                 continue;
             }

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
-
 use super::projection::OpenGap;
 use crate::directory::{Need, Reason, Timestamp};
 use crate::storage::SourceState;
@@ -11,7 +9,7 @@ use crate::storage::SourceState;
 /// Open gaps.
 #[derive(Default)]
 pub(super) struct Gaps {
-    users: HashMap<u32, Box<[OpenGap]>>,
+    users: BTreeMap<u32, Box<[OpenGap]>>,
     source: Vec<(u64, Timestamp)>,
     ids: BTreeMap<u64, Option<u32>>,
     due: BTreeSet<(Timestamp, u32)>,

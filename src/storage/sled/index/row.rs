@@ -13,7 +13,7 @@ const EMAIL: u8 = 0xFF;
 pub(super) type Word = NonZeroU32;
 
 /// One user's fixed part. Absent times are the earliest ones, so that they come first upwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,

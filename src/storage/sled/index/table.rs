@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::bits::Bits;
+use super::column::Column;
 use super::projection::Written;
 use super::ranking::{Member, Target};
 use super::row::{Entry, Order, Row, Value};
@@ -13,14 +14,14 @@ use crate::directory::Timestamp;
 /// All users by slot.
 #[derive(Default)]
 pub(super) struct Table {
-    entries: Vec<Entry>,
+    entries: Column<Entry>,
     pub(super) uids: Texts,
     /// Names and e-mails, see [`super::row::text`].
     pub(super) texts: Texts,
     pub(super) standings: Standings,
     stale: Bits,
     /// Of records as they are written down.
-    checksums: Vec<u32>,
+    checksums: Column<u32>,
     /// Whose record is cut into pieces, or was once.
     cut: Bits,
 }
@@ -38,12 +39,12 @@ impl Table {
 
     /// When a user was updated.
     pub(super) fn updated_at(&self, slot: u32) -> Timestamp {
-        self.entries.get(slot as usize).map_or(Timestamp::MIN, |entry| entry.updated_at)
+        self.entries.get(slot).map_or(Timestamp::MIN, |entry| entry.updated_at)
     }
 
     /// A user.
     pub(super) fn row(&self, slot: u32) -> Option<Row<'_>> {
-        let entry = *self.entries.get(slot as usize)?;
+        let entry = *self.entries.get(slot)?;
         let (standing, detail_stale) = (self.standings.of(slot), self.stale.contains(slot));
         Some(Row { entry, standing, detail_stale, text: self.texts.get(slot) })
     }
@@ -53,7 +54,7 @@ impl Table {
         let slot = self.slots();
         self.uids.set(slot, uid.as_bytes());
         self.texts.set(slot, row.text);
-        self.entries.push(row.entry);
+        self.entries.set(slot, row.entry);
         self.standings.enter(slot, row.standing);
         self.note_stale(slot, row.detail_stale);
         slot
@@ -64,9 +65,7 @@ impl Table {
         if self.texts.get(slot) != row.text {
             self.texts.set(slot, row.text);
         }
-        if let Some(entry) = self.entries.get_mut(slot as usize) {
-            *entry = row.entry;
-        }
+        self.entries.set(slot, row.entry);
         let standing = self.standings.of(slot);
         if standing != row.standing {
             self.standings.leave(slot, standing);
@@ -90,7 +89,7 @@ impl Table {
 
     /// What a user is ordered by; looks at the text only where the order does.
     pub(super) fn value(&self, order: Order, slot: u32) -> Value<'_> {
-        let Some(entry) = self.entries.get(slot as usize) else { return Value::Time(Timestamp::MIN) };
+        let Some(entry) = self.entries.get(slot) else { return Value::Time(Timestamp::MIN) };
         let text = if order.is_by_text() { self.texts.get(slot) } else { &[] };
         order.value(entry, text)
     }
@@ -110,25 +109,15 @@ impl Table {
 
     /// How a user's record is written down.
     pub(super) fn written(&self, slot: u32) -> Option<Written> {
-        self.checksums.get(slot as usize).map(|checksum| Written { checksum: *checksum, cut: self.cut.contains(slot) })
+        self.checksums.get(slot).map(|checksum| Written { checksum: *checksum, cut: self.cut.contains(slot) })
     }
 
     /// Takes in how a user's record is written down now. Once cut it counts as cut: the tree may still hold the pieces.
     pub(super) fn note_written(&mut self, slot: u32, written: Written) {
-        let slots = self.entries.len();
-        self.checksums.resize(slots, 0);
-        if let Some(checksum) = self.checksums.get_mut(slot as usize) {
-            *checksum = written.checksum;
-        }
+        self.checksums.set(slot, written.checksum);
         if written.cut {
             self.cut.insert(slot);
         }
-    }
-
-    /// Gives back the room that growing left over.
-    pub(super) fn shrink(&mut self) {
-        self.entries.shrink_to_fit();
-        self.checksums.shrink_to_fit();
     }
 
     fn note_stale(&mut self, slot: u32, stale: bool) {
