@@ -14,6 +14,7 @@ WORKDIR /src
 # The dependencies are a layer of their own, which stays as long as Cargo.toml and Cargo.lock do: they are built for a program that does
 # nothing. Every target that Cargo.toml names has to be there.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY scripts/release scripts/release
 RUN mkdir -p src benches \
  && sed -n '/^\[\[bench\]\]$/{n;s|^name = "\(.*\)"$|benches/\1.rs|p}' Cargo.toml | xargs touch src/lib.rs \
