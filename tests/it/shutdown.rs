@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -242,12 +242,11 @@ fn a_stream_goes_on_while_the_service_drains_and_ends_with_a_hint_when_to_come_a
 }
 
 /// Whether a process would hear of SIGTERM, as the system tells it.
-fn listens(program: &Program) -> Option<()> {
+fn listens(program: &Program) -> bool {
     const SIGTERM: u32 = 15;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).ok()?;
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-    let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-    (caught >> (SIGTERM - 1) & 1 == 1).then_some(())
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|caught| u64::from_str_radix(caught.trim(), 16).unwrap() >> (SIGTERM - 1) & 1 == 1)
 }
 
 #[test]
@@ -256,12 +255,25 @@ fn a_start_that_is_called_off_ends_well_at_any_moment() {
     served.deliver(0..300);
     // So that the next start has something to put in order.
     served.program.kill();
+    let start = || {
+        let program = Program::start(&mut command(served.folder.path(), "0s"));
+        // Looked at often: a start may be over in some milliseconds.
+        let began = Instant::now();
+        while !listens(&program) {
+            assert!(began.elapsed() < ENDS_WITHIN, "waited in vain for the service to listen for signals");
+            pause(Duration::from_micros(100));
+        }
+        program
+    };
+    let (mut program, began) = (start(), Instant::now());
+    program.line_with("ready");
+    let whole = began.elapsed();
+    program.kill();
     let mut luck = SmallRng::seed_from_u64(5);
     let mut called_off = 0;
     for _ in 0..20 {
-        let program = Program::start(&mut command(served.folder.path(), "0s"));
-        until("the service to listen for signals", || listens(&program));
-        pause(Duration::from_micros(luck.random_range(0..60_000)));
+        let program = start();
+        pause(luck.random_range(Duration::ZERO..whole));
         program.signal("TERM");
         if program.line_with("stopped").contains("before it was ready") {
             called_off += 1;
