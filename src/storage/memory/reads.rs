@@ -96,7 +96,7 @@ impl Memory {
     }
 
     pub(in crate::storage) fn claimed_before(&self, source: &str, before: Timestamp) -> Vec<String> {
-        self.of(source, |index| index.claimed_before(before))
+        self.of(source, |index| index.claimed_before(0..index.users(), before))
     }
 
     pub(in crate::storage) fn stale_details(&self, source: &str, limit: usize) -> Vec<String> {

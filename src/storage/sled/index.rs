@@ -4,7 +4,7 @@
 //!
 //! # Why it looks so
 //! A million users must fit into memory many times over, and each delivery moves one of them. So a user is a slot: a fixed part
-//! in a row ([`table`]), strings packed without an allocation each ([`texts`]), four bytes in each order ([`ranking`]), and at most
+//! in a row ([`table`]), strings packed without an allocation each ([`texts`]), eight bytes in each order ([`ranking`]), and at most
 //! four in each set that a filter asks for ([`sets`]). A filtered page crosses such sets ([`page`]). A search reads the names and
 //! e-mails of those whose domain does not match already: an index of fragments would take as much room as all the rest.
 //! `benches/mirror.rs` measures pages and memory.
@@ -27,14 +27,15 @@ mod texts;
 use absent::Absences;
 use gaps::Gaps;
 pub(in crate::storage) use projection::{Projection, Written};
-use ranking::{Member, Ranking, Target};
-use row::{Entry, Order, Row, Value};
+use ranking::{Member, Ranking};
+use row::{Entry, Key, Order, Row, Value};
 use search::Recent;
 use sets::Postings;
 use slots::Slots;
 use table::Table;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::directory::Timestamp;
 use crate::storage::{Absent, Call, Counts, Due, SourceState};
@@ -68,7 +69,6 @@ struct Orders {
     name: Ranking,
     email: Ranking,
     detail: Ranking,
-    claimed: Ranking,
 }
 
 impl Orders {
@@ -79,7 +79,6 @@ impl Orders {
             Order::Name => &self.name,
             Order::Email => &self.email,
             Order::Detail => &self.detail,
-            Order::Claimed => &self.claimed,
         }
     }
 
@@ -90,7 +89,6 @@ impl Orders {
             Order::Name => &mut self.name,
             Order::Email => &mut self.email,
             Order::Detail => &mut self.detail,
-            Order::Claimed => &mut self.claimed,
         }
     }
 }
@@ -108,7 +106,7 @@ impl Index {
     /// Gives everyone their places, once all are loaded: sorting all users once is far cheaper than putting them in one by one.
     pub(in crate::storage) fn arrange(&mut self) {
         for order in Order::ALL {
-            *self.orders.get_mut(order) = Ranking::from_sorted(&self.table.sorted(order));
+            *self.orders.get_mut(order) = Ranking::from_sorted(&self.table.sorted(order), |slot| self.table.key(order, slot));
         }
     }
 
@@ -146,8 +144,8 @@ impl Index {
     pub(in crate::storage) fn by_email(&self, email: &str) -> Vec<String> {
         let email = row::email(email);
         let (table, value) = (&self.table, Value::Text(&email));
-        let target = Target { prefix: value.prefix(&[]), before: |slot| table.value(Order::Email, slot) < value };
-        let same = self.orders.email.behind(&target).take_while(|slot| table.value(Order::Email, *slot) == value);
+        let behind = self.orders.email.behind(Key { value, uid: &[] }, |slot| table.key(Order::Email, slot));
+        let same = behind.take_while(|slot| table.value(Order::Email, *slot) == value);
         let (deleted, live): (Vec<u32>, Vec<u32>) = same.partition(|slot| table.standings.deleted.contains(*slot));
         live.into_iter().chain(deleted).filter_map(|slot| table.uid(slot)).map(str::to_owned).collect()
     }
@@ -174,10 +172,14 @@ impl Index {
         self.gaps.below(before).map(|(id, slot)| (id, slot.and_then(|slot| self.table.uid(slot))))
     }
 
-    /// Users with claims all of which arrived before `before`, by uid.
-    pub(in crate::storage) fn claimed_before(&self, before: Timestamp) -> Vec<String> {
-        let claimed = |slot: &u32| self.table.value(Order::Claimed, *slot) < Value::Time(before);
-        self.by_uid(self.orders.claimed.walk(false, true, 0).take_while(claimed))
+    /// How many users there are, shown or not.
+    pub(in crate::storage) fn users(&self) -> u32 {
+        self.table.slots()
+    }
+
+    /// Of the users at some places, those with claims all of which arrived before `before`; by uid.
+    pub(in crate::storage) fn claimed_before(&self, places: Range<u32>, before: Timestamp) -> Vec<String> {
+        self.by_uid(self.table.claimed_before(places, before))
     }
 
     /// Live users whose details are missing or old, the oldest read first.
@@ -234,7 +236,7 @@ impl Index {
         let moved = Order::ALL.map(|order| order.place(&old) != order.place(&new));
         let moved = || Order::ALL.into_iter().zip(moved).filter_map(|(order, moved)| moved.then_some(order));
         for order in moved().filter(|order| order.place(&old).is_some()) {
-            self.orders.get_mut(order).remove(slot, &self.table.target(order, slot));
+            self.orders.get_mut(order).remove(slot, |slot| self.table.key(order, slot));
         }
         self.departments.shift(slot, old.entry.department, entry.department);
         self.statuses.shift(slot, old.entry.employment_status, entry.employment_status);
@@ -250,9 +252,7 @@ impl Index {
     /// Gives a user a place in an order, if it holds the user.
     fn enter(&mut self, order: Order, slot: u32, row: &Row<'_>) {
         let Some((_, deleted)) = order.place(row) else { return };
-        let (table, member) = (&self.table, Member::new(slot, deleted));
-        let prefix_of = |slot| table.value(order, slot).prefix(table.uids.get(slot));
-        self.orders.get_mut(order).insert(member, &table.target(order, slot), prefix_of);
+        self.orders.get_mut(order).insert(Member::new(slot, deleted), |slot| self.table.key(order, slot));
     }
 
     /// The fixed part of a user, its texts given numbers.

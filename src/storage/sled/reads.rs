@@ -15,6 +15,8 @@ use crate::storage::{
     Absent, Call, Counts, Delivery, Due, Error, Listing, OpenGap, Page, Reconciliation, SeenDelivery, SourceGap, SourceState,
 };
 
+/// Users who are asked at once for how old their claims are.
+const CLAIMS_MAX: u32 = 16_384;
 /// Changes are forgotten from the oldest on only.
 const HOLE: &str = "a change is missing among others";
 
@@ -160,7 +162,15 @@ impl Sled {
     }
 
     pub(in crate::storage) fn claimed_before(&self, source: &str, before: Timestamp) -> Vec<String> {
-        self.durable.read().index(source).map(|index| index.claimed_before(before)).unwrap_or_default()
+        let mut uids: Vec<String> = Vec::new();
+        // After each pass: an order of its own would cost each delivery more than that. No commit waits for all of it.
+        for begin in (0..).step_by(CLAIMS_MAX as usize) {
+            let durable = self.durable.read();
+            let Some(index) = durable.index(source).filter(|index| begin < index.users()) else { break };
+            uids.extend(index.claimed_before(begin..index.users().min(begin + CLAIMS_MAX), before));
+        }
+        uids.sort_unstable();
+        uids
     }
 
     pub(in crate::storage) fn stale_details(&self, source: &str, limit: usize) -> Vec<String> {

@@ -3,12 +3,13 @@
 //! Each filter is a set of bits, found by an index; crossed, they tell the total. Then either the order is walked from its nearer
 //! end until the page is full, or, where only few match, those are sorted.
 
+use std::time::Duration;
+
 use memchr::memmem::Finder;
 
 use super::Index;
 use super::bits::Bits;
-use super::ranking::Target;
-use super::row::{Order, Value};
+use super::row::{Key, Order, Value};
 use super::search::{Search, Searched};
 use crate::directory::Timestamp;
 use crate::storage::{Listing, SortBy};
@@ -19,8 +20,6 @@ const SCAN_SHARE: usize = 12;
 const STEPS_A_TIME: usize = 24;
 /// The same by name.
 const STEPS_A_NAME: usize = 160;
-/// No uid's prefix is behind this one's.
-const LAST_UID: [u8; 8] = [u8::MAX; 8];
 
 impl Index {
     /// The search that a listing needs through the texts of all users. It shares them, so it is to be run while nothing is locked.
@@ -47,7 +46,7 @@ impl Index {
     /// A page without any filter but the one that its own order serves.
     fn plain(&self, order: Order, listing: &Listing) -> (Vec<&str>, usize) {
         let (ranking, live_only) = (self.orders.get(order), !listing.include_deleted);
-        let before = listing.updated_after.map_or(0, |after| ranking.rank(live_only, &self.until(after)));
+        let before = listing.updated_after.map_or(0, |after| self.until(live_only, after));
         let within = ranking.len(live_only).saturating_sub(before);
         let skipped = if listing.ascending { before } else { 0 };
         let slots = ranking.walk(live_only, listing.ascending, skipped.saturating_add(listing.offset));
@@ -97,7 +96,7 @@ impl Index {
     /// Whom of `found`, or of all, was updated after a time.
     fn updated_after(&self, after: Timestamp, mut found: Option<Bits>) -> Bits {
         let ranking = self.orders.get(Order::UpdatedAt);
-        let before = ranking.rank(false, &self.until(after));
+        let before = self.until(false, after);
         let behind = ranking.len(false).saturating_sub(before);
         let few = found.as_ref().is_some_and(|found| found.len() <= before.min(behind));
         let mut updated = match &mut found {
@@ -161,11 +160,8 @@ impl Index {
     }
 
     fn sorted_part(&self, order: Order, ascending: bool, matches: &Bits, part: std::ops::Range<usize>) -> Vec<u32> {
-        let mut slots: Vec<(Value<'_>, u32)> = matches.iter().map(|slot| (self.table.value(order, slot), slot)).collect();
-        let compare = |(value, slot): &(Value<'_>, u32), (other_value, other): &(Value<'_>, u32)| {
-            let upwards = value.cmp(other_value).then_with(|| self.table.uids.get(*slot).cmp(self.table.uids.get(*other)));
-            if ascending { upwards } else { upwards.reverse() }
-        };
+        let mut slots: Vec<(Key<'_>, u32)> = matches.iter().map(|slot| (self.table.key(order, slot), slot)).collect();
+        let compare = |(key, _): &(Key<'_>, u32), (other, _): &(Key<'_>, u32)| if ascending { key.cmp(other) } else { other.cmp(key) };
         if part.end < slots.len() {
             slots.select_nth_unstable_by(part.end, compare);
             slots.truncate(part.end);
@@ -178,9 +174,10 @@ impl Index {
         slots.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// Where those begin who were updated after a time.
-    fn until(&self, after: Timestamp) -> Target<impl Fn(u32) -> bool> {
-        Target { prefix: Value::Time(after).prefix(&LAST_UID), before: move |slot| self.table.updated_at(slot) <= after }
+    /// How many stand before those who were updated after a time.
+    fn until(&self, live_only: bool, after: Timestamp) -> usize {
+        let first = Key { value: Value::Time(after + Duration::from_millis(1)), uid: &[] };
+        self.orders.updated_at.rank(live_only, first, |slot| self.table.key(Order::UpdatedAt, slot))
     }
 }
 

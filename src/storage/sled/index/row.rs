@@ -73,36 +73,52 @@ pub(super) enum Order {
     Name,
     Email,
     Detail,
-    Claimed,
 }
 
-/// What an order goes by; ties go by uid.
+/// What an order goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Value<'a> {
     Time(Timestamp),
     Text(&'a [u8]),
 }
 
-/// The first bytes, zeros behind the last.
-fn first<const COUNT: usize>(bytes: &[u8]) -> [u8; COUNT] {
-    let mut first = [0; COUNT];
-    first.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
-    first
+/// Where a user stands in an order: by a value, and among equal ones by uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key<'a> {
+    pub(super) value: Value<'a>,
+    /// Empty: before all users with this value.
+    pub(super) uid: &'a [u8],
 }
 
-impl Value<'_> {
-    /// Sixteen bytes that never contradict the order of values and, where these are equal, of uids: a smaller prefix comes first. Times are
-    /// often the same for many, so that half of it is the uid's.
-    pub(super) fn prefix(self, uid: &[u8]) -> u128 {
-        match self {
-            Self::Time(time) => u128::from(time.as_millis().cast_unsigned() ^ (1 << 63)) << 64 | u128::from(u64::from_be_bytes(first(uid))),
-            Self::Text(text) => u128::from_be_bytes(first(text.get(1..).unwrap_or_default())),
-        }
+/// The first bytes of a key.
+pub(super) type Prefix = [u8; PREFIX_BYTES];
+
+/// Longer than most names and the beginning of a uid, and than what most e-mails begin with.
+const PREFIX_BYTES: usize = 32;
+
+impl Key<'_> {
+    /// Bytes that never contradict the order of keys: a smaller prefix comes first. A text's are one greater than they were, so that its end,
+    /// a zero before the uid, comes before everything that goes on.
+    pub(super) fn prefix(self) -> Prefix {
+        let mut prefix = [0; PREFIX_BYTES];
+        let behind = match self.value {
+            Value::Time(time) => {
+                let time = (time.as_millis().cast_unsigned() ^ (1 << 63)).to_be_bytes();
+                prefix.iter_mut().zip(time).for_each(|(place, byte)| *place = byte);
+                time.len()
+            }
+            Value::Text(text) => {
+                prefix.iter_mut().zip(text).for_each(|(place, byte)| *place = byte.saturating_add(1));
+                text.len() + 1
+            }
+        };
+        prefix.iter_mut().skip(behind).zip(self.uid).for_each(|(place, byte)| *place = *byte);
+        prefix
     }
 }
 
 impl Order {
-    pub(super) const ALL: [Self; 6] = [Self::CreatedAt, Self::UpdatedAt, Self::Name, Self::Email, Self::Detail, Self::Claimed];
+    pub(super) const ALL: [Self; 5] = [Self::CreatedAt, Self::UpdatedAt, Self::Name, Self::Email, Self::Detail];
 
     /// What a user is ordered by.
     pub(super) fn value<'a>(self, entry: &Entry, text: &'a [u8]) -> Value<'a> {
@@ -112,7 +128,6 @@ impl Order {
             Self::Name => Value::Text(split(text).0),
             Self::Email => Value::Text(split(text).1),
             Self::Detail => Value::Time(entry.detail_began),
-            Self::Claimed => Value::Time(entry.claimed),
         }
     }
 
@@ -128,7 +143,6 @@ impl Order {
             Self::CreatedAt | Self::UpdatedAt | Self::Name => row.standing != Standing::Hidden,
             Self::Email => row.standing != Standing::Hidden && value != Value::Text(&[]),
             Self::Detail => row.detail_stale,
-            Self::Claimed => row.entry.claimed > Timestamp::MIN,
         };
         held.then_some((value, row.standing == Standing::Deleted))
     }

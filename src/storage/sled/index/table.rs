@@ -1,12 +1,10 @@
-//! All users by slot, and how any two of them compare.
-
-use std::cmp::Ordering;
+//! All users by slot, and where each stands in an order.
 
 use super::bits::Bits;
 use super::column::Column;
 use super::projection::Written;
-use super::ranking::{Member, Target};
-use super::row::{Entry, Order, Row, Value};
+use super::ranking::Member;
+use super::row::{Entry, Key, Order, Row, Value};
 use super::sets::Standings;
 use super::texts::Texts;
 use crate::directory::Timestamp;
@@ -74,17 +72,17 @@ impl Table {
         self.note_stale(slot, row.detail_stale);
     }
 
-    /// All users whom an order holds, in that order, with their prefixes.
-    pub(super) fn sorted(&self, order: Order) -> Vec<(u128, Member)> {
+    /// All users whom an order holds, in that order.
+    pub(super) fn sorted(&self, order: Order) -> Vec<Member> {
         let placed = |slot| {
-            let (value, deleted) = order.place(&self.row(slot)?)?;
-            Some((value.prefix(self.uids.get(slot)), Member::new(slot, deleted)))
+            let (_, deleted) = order.place(&self.row(slot)?)?;
+            Some((first_of(self.key(order, slot)), Member::new(slot, deleted)))
         };
         let mut members: Vec<(u128, Member)> = (0..self.slots()).filter_map(placed).collect();
-        members.sort_unstable_by(|(prefix, one), (other_prefix, other)| {
-            prefix.cmp(other_prefix).then_with(|| self.compare(order, one.slot(), other.slot()))
+        members.sort_unstable_by(|(first, one), (other_first, other)| {
+            first.cmp(other_first).then_with(|| self.key(order, one.slot()).cmp(&self.key(order, other.slot())))
         });
-        members
+        members.into_iter().map(|(_, member)| member).collect()
     }
 
     /// What a user is ordered by; looks at the text only where the order does.
@@ -94,17 +92,16 @@ impl Table {
         order.value(entry, text)
     }
 
-    /// How two users compare; ties go by uid.
-    pub(super) fn compare(&self, order: Order, one: u32, other: u32) -> Ordering {
-        let by_value = self.value(order, one).cmp(&self.value(order, other));
-        by_value.then_with(|| self.uids.get(one).cmp(self.uids.get(other)))
+    /// Where a user stands in an order.
+    pub(super) fn key(&self, order: Order, slot: u32) -> Key<'_> {
+        Key { value: self.value(order, slot), uid: self.uids.get(slot) }
     }
 
-    /// Where a user stands in an order.
-    pub(super) fn target(&self, order: Order, slot: u32) -> Target<impl Fn(u32) -> bool> {
-        let (value, uid) = (self.value(order, slot), self.uids.get(slot));
-        let compare = move |other| self.value(order, other).cmp(&value).then_with(|| self.uids.get(other).cmp(uid));
-        Target { prefix: value.prefix(uid), before: move |other| compare(other).is_lt() }
+    /// Of the slots in a range, those all of whose claims arrived before a time.
+    pub(super) fn claimed_before(&self, slots: std::ops::Range<u32>, before: Timestamp) -> impl Iterator<Item = u32> {
+        let claimed =
+            move |slot: &u32| self.entries.get(*slot).is_some_and(|entry| entry.claimed > Timestamp::MIN && entry.claimed < before);
+        slots.filter(claimed)
     }
 
     /// How a user's record is written down.
@@ -127,4 +124,9 @@ impl Table {
             self.stale.remove(slot);
         }
     }
+}
+
+/// Half of a key's prefix: enough to sort most users by, and half of the memory that this takes for a moment.
+fn first_of(key: Key<'_>) -> u128 {
+    key.prefix().first_chunk().copied().map_or(0, u128::from_be_bytes)
 }

@@ -55,7 +55,7 @@ proptest! {
             prop_assert_eq!(owned(page(&index, listing)), model.page(listing), "{:?}", listing);
         }
         prop_assert_eq!(index.stale_details(5), model.stale_details(5));
-        prop_assert_eq!(index.claimed_before(at(4)), model.claimed_before(at(4)));
+        prop_assert_eq!(index.claimed_before(0..index.users(), at(4)), model.claimed_before(at(4)));
         prop_assert_eq!((index.counts(), index.candidates()), (model.counts(), model.candidates()));
         for listings in [(1, None), (2, Some(1)), (0, Some(2))] {
             prop_assert_eq!(index.absent(listings), model.absent(listings));
@@ -126,8 +126,11 @@ fn claims_count_by_the_newest_of_them() {
     for (uid, second) in [("c", 5), ("a", 6), ("b", 7)] {
         index.put(projected(uid, &touched(second)));
     }
-    assert_eq!(index.claimed_before(at(7)), ["a", "c"]);
+    assert_eq!(index.claimed_before(0..index.users(), at(7)), ["a", "c"]);
     index.put(projected("c", &touched(9)));
     index.put(projected("a", &Record { life: Life { known: true, ..Life::default() }, ..Record::default() }));
-    assert_eq!((index.claimed_before(at(7)), index.claimed_before(at(8))), (vec![], vec!["b".to_owned()]));
+    assert_eq!(
+        (index.claimed_before(0..index.users(), at(7)), index.claimed_before(0..index.users(), at(8))),
+        (vec![], vec!["b".to_owned()])
+    );
 }
