@@ -24,6 +24,7 @@ mod expiry;
 mod faults;
 mod filter;
 mod folder;
+mod gate;
 mod guard;
 mod ids;
 pub(super) mod index;
@@ -173,7 +174,8 @@ impl Sled {
     /// store has to be opened anew.
     fn make_durable(&self, writer: &mut Writer, frame: &mut Frame) -> Result<u64, Error> {
         let appended = self.faults.meet().and_then(|()| writer.journal.append(frame));
-        let synced = appended.and_then(|begin| self.faults.meet().and_then(|()| writer.journal.sync()).map(|()| begin));
+        let synced = appended
+            .and_then(|begin| self.faults.meet().and_then(|()| writer.syncer.gate().during(|| writer.journal.sync())).map(|()| begin));
         synced.map_err(|error| self.fail(writer, &error.to_string()))
     }
 

@@ -6,6 +6,7 @@
 
 use std::iter::Peekable;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
@@ -13,6 +14,7 @@ use sled::IVec;
 
 use super::durable::Durable;
 use super::expiry::Forgotten;
+use super::gate::Gate;
 use super::ids::{Id, hash_of};
 use super::packed::Block;
 use super::pending::{Held, Row};
@@ -35,7 +37,7 @@ const IDS_MAX: usize = 2_048;
 /// would wait for all of a piece.
 const SLICE_MIN: Duration = Duration::from_micros(100);
 const SLICE_MAX: Duration = Duration::from_micros(500);
-/// So much more is left than should be when the longest slices are taken.
+/// So much more is left than should be when it is behind.
 const LAG_MAX: f64 = 0.05;
 
 /// Rows that are to settle, in the order of their keys.
@@ -85,24 +87,39 @@ pub(super) struct Settling {
 }
 
 /// A stretch of work.
-#[derive(Clone, Copy)]
-struct Slice {
+#[derive(Clone)]
+pub(super) struct Slice {
     began: Instant,
     length: Duration,
+    /// Where it gives way; `None` where it must not be held up.
+    gate: Option<Arc<Gate>>,
 }
 
 impl Slice {
-    /// A stretch of the length that goes with a lag, see [`super::pending::Pending::lag`].
-    fn begin(lag: f64) -> Self {
-        let length = SLICE_MIN + (SLICE_MAX - SLICE_MIN).mul_f64((lag / LAG_MAX).clamp(0.0, 1.0));
-        Self { began: Instant::now(), length }
+    /// Stretches of the length that goes with a lag, see [`super::pending::Pending::lag`].
+    pub(super) fn of(lag: f64, gate: &Arc<Gate>) -> Self {
+        let (length, gate) = if lag < LAG_MAX { (SLICE_MIN, Some(Arc::clone(gate))) } else { (SLICE_MAX, None) };
+        Self { began: Instant::now(), length, gate }
+    }
+
+    /// For what others wait for.
+    fn hurried() -> Self {
+        Self { began: Instant::now(), length: SLICE_MAX, gate: None }
+    }
+
+    /// Begins the first one.
+    fn begin(&mut self) {
+        if let Some(gate) = &self.gate {
+            gate.enter();
+        }
+        self.began = Instant::now();
     }
 
     /// Lets others run, if it has gone on for long enough.
     fn pause(&mut self) {
         if self.began.elapsed() >= self.length {
             std::thread::yield_now();
-            self.began = Instant::now();
+            self.begin();
         }
     }
 }
@@ -114,7 +131,7 @@ impl Piece {
 
     /// One that counts as a whole or not at all.
     pub(super) fn whole(writes: sled::Batch) -> Self {
-        Self { last: Some(writes), ..Self::new(Slice::begin(1.0)) }
+        Self { last: Some(writes), ..Self::new(Slice::hurried()) }
     }
 
     /// Writes it to the tree; it is not on disk yet.
@@ -146,9 +163,8 @@ impl Piece {
 }
 
 impl Durable {
-    /// The first rows of the older file, whose generation it is; `None` where there are none. By `lag` more is left of it than should be
-    /// (0 to 1): the greater that is, the less whoever puts them together gives way.
-    pub(super) fn pick(&self, generation: u64, lag: f64, forgotten: &Forgotten) -> Option<Picked> {
+    /// The first rows of the older file, whose generation it is, to be put together in such stretches; `None` where there are none.
+    pub(super) fn pick(&self, generation: u64, slice: Slice, forgotten: &Forgotten) -> Option<Picked> {
         let old = self.pending.old.as_ref()?;
         let (mut rows, mut records) = (Vec::new(), 0);
         let mut pending = old.rows.iter().peekable();
@@ -167,7 +183,7 @@ impl Durable {
         }
         let last = pending.peek().is_none().then_some(generation);
         let settling = Settling { taken: 0, settled: self.settled };
-        let (rows, forgotten, slice) = (rows.into_iter().peekable(), forgotten.clone(), Slice::begin(lag));
+        let (rows, forgotten) = (rows.into_iter().peekable(), forgotten.clone());
         Some(Picked { rows, settling, last, forgotten, slice })
     }
 
@@ -184,7 +200,8 @@ impl Picked {
     /// # Errors
     /// As reads do.
     pub(super) fn piece(mut self, rows: &Rows, block: &mut Block) -> Result<(Piece, Settling), Error> {
-        let (mut piece, before) = (Piece::new(self.slice), self.settling.settled);
+        self.slice.begin();
+        let (mut piece, before) = (Piece::new(self.slice.clone()), self.settling.settled);
         while let Some((key, _)) = self.rows.peek()
             && piece.rows < ROWS_MAX
             && piece.bytes < BYTES_MAX
@@ -287,9 +304,14 @@ impl Picked {
             self.slice.pause();
         }
         let Some((head, content)) = block.end().map_err(|error| rows.unavailable(error))? else { return Ok(()) };
-        piece.rows += content.len().div_ceil(super::rows::VALUE_BYTES_MAX);
+        // Each row alone: nobody reads it before the last batch of the piece tells that it counts. What was left by an attempt that did not
+        // come so far may have been longer.
+        let key = keys::numbered(kind, head.first);
+        let cut = Rows::cut(&key, &content);
+        piece.rows += cut.len();
         piece.bytes += content.len();
-        rows.insert(piece.last(), &keys::numbered(kind, head.first), &content);
+        rows.shorten(piece.last(), &key, u32::try_from(cut.len()).unwrap_or(u32::MAX))?;
+        piece.alone.extend(cut.into_iter().map(|(key, row)| (key.into(), row)));
         let last = head.end().saturating_sub(1);
         let settled = &mut self.settling.settled;
         *(if kind == keys::CHANGES { &mut settled.cursor } else { &mut settled.delivery }) = last;

@@ -67,10 +67,8 @@ impl Rows {
 
     /// Adds a value to `batch`, at a key that may hold one.
     pub(super) fn replace(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let former = self.pieces(key)?;
         let pieces = self.write(batch, key, value);
-        (pieces..former).for_each(|place| batch.remove(keys::piece(key, place)));
-        Ok(())
+        self.shorten(batch, key, pieces)
     }
 
     /// Adds the removal of a value to `batch`.
@@ -94,6 +92,31 @@ impl Rows {
     /// The row of a value that is not cut into pieces, for [`Rows::put`].
     pub(super) fn whole(key: &[u8], value: &[u8]) -> Vec<u8> {
         sealed(key, WHOLE, &[value])
+    }
+
+    /// The rows of a value, for [`Rows::put`] in this order: one that is cut is there with its last row.
+    pub(super) fn cut(key: &[u8], value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        if !Self::cuts(value.len()) {
+            return vec![(key.to_vec(), Self::whole(key, value))];
+        }
+        let (first, rest) = value.split_at(ROOM_BYTES - 4);
+        let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut pieces: u32 = 1;
+        for piece in rest.chunks(ROOM_BYTES) {
+            let key = keys::piece(key, pieces);
+            let row = sealed(&key, FURTHER, &[piece]);
+            rows.push((key, row));
+            pieces = pieces.saturating_add(1);
+        }
+        rows.push((key.to_vec(), sealed(key, FIRST, &[&pieces.to_be_bytes(), first])));
+        rows
+    }
+
+    /// The rows that the value at `key` has and one of `count` rows does not, taken away by `batch`.
+    pub(super) fn shorten(&self, batch: &mut sled::Batch, key: &[u8], count: u32) -> Result<(), Error> {
+        let former = self.pieces(key)?;
+        (count..former).for_each(|place| batch.remove(keys::piece(key, place)));
+        Ok(())
     }
 
     /// Writes one row, which stands alone, at a key that holds none, or one that is not cut into pieces. It is not on disk yet, nor
@@ -171,19 +194,10 @@ impl Rows {
 
     /// Returns how many rows the value takes.
     fn write(&self, batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> u32 {
-        if !Self::cuts(value.len()) {
-            batch.insert(key, Self::whole(key, value));
-            return 1;
-        }
-        let (first, rest) = value.split_at(ROOM_BYTES - 4);
-        let mut pieces = 1;
-        for piece in rest.chunks(ROOM_BYTES) {
-            let key = keys::piece(key, pieces);
-            batch.insert(key.as_slice(), sealed(&key, FURTHER, &[piece]));
-            pieces = pieces.saturating_add(1);
-        }
-        batch.insert(key, sealed(key, FIRST, &[&pieces.to_be_bytes(), first]));
-        pieces
+        let rows = Self::cut(key, value);
+        let pieces = rows.len();
+        rows.into_iter().for_each(|(key, row)| batch.insert(key, row));
+        u32::try_from(pieces).unwrap_or(u32::MAX)
     }
 
     fn guarded<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::Block;
-use super::piece::{Piece, Settling};
+use super::piece::{Piece, Settling, Slice};
 use super::rows::Rows;
 use super::{Sled, Writer};
 use crate::storage::Error;
@@ -72,7 +72,8 @@ impl Sled {
     /// before has ended.
     fn settle(&self, writer: &mut Writer, lag: f64) -> Result<(), Error> {
         let generation = writer.journal.young().generation.saturating_sub(1);
-        let Some(picked) = self.durable.read().pick(generation, lag, &writer.forgotten) else { return Ok(()) };
+        let slice = Slice::of(lag, writer.syncer.gate());
+        let Some(picked) = self.durable.read().pick(generation, slice, &writer.forgotten) else { return Ok(()) };
         if picked.last.is_some() {
             // The young file's head is on disk before the tree says that this one is no longer needed.
             let synced = self.faults.meet().and_then(|()| writer.journal.sync());

@@ -1,7 +1,9 @@
 //! The thread that writes and syncs the tree, so that commits do not wait for it.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
+use super::gate::Gate;
 use super::packed::Block;
 use super::piece::Settling;
 use crate::storage::Error;
@@ -14,6 +16,7 @@ pub(super) struct Syncer {
     work: SyncSender<Work>,
     ended: Receiver<Ended>,
     busy: bool,
+    gate: Arc<Gate>,
 }
 
 impl Syncer {
@@ -27,7 +30,7 @@ impl Syncer {
         let mut block = Block::new()?;
         let body = move || orders.iter().all(|work| tell.send(work(&mut block)).is_ok());
         std::thread::Builder::new().name("tree sync".to_owned()).spawn(body)?;
-        Ok(Self { work, ended, busy: false })
+        Ok(Self { work, ended, busy: false, gate: Arc::default() })
     }
 
     /// Hands work over. What was handed over before must have ended.
@@ -36,13 +39,19 @@ impl Syncer {
     }
 
     /// How the last work ended, and what has settled by it, the first time after it did; waits for it where told so. `None`: there is none, or it still goes on.
-    pub(super) fn end(&mut self, wait: bool) -> Option<Ended> {
+    pub(super) fn end(&mut self, waits: bool) -> Option<Ended> {
         if !self.busy {
             return None;
         }
-        let ended = if wait { self.ended.recv().map_err(|_| TryRecvError::Disconnected) } else { self.ended.try_recv() };
+        let wait = || self.gate.during(|| self.ended.recv().map_err(|_| TryRecvError::Disconnected));
+        let ended = if waits { wait() } else { self.ended.try_recv() };
         self.busy = matches!(ended, Err(TryRecvError::Empty));
         ended.ok()
+    }
+
+    /// Where it gives way to commits.
+    pub(super) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Whether work goes on, or nobody asked yet how it ended.
