@@ -129,7 +129,7 @@ pub(super) fn miss(record: &mut Record, before: Option<&User>, missing: &NotFoun
 
 /// Whoever waits for someone's word, or for a witness, is asked about again.
 fn ask_again(record: &mut Record, at: &Circumstances) {
-    for held in record.gaps.values_mut() {
+    for (_, held) in record.gaps.iter_mut() {
         held.due = held.due.max(at.now + at.rules.settle);
     }
 }
@@ -209,7 +209,7 @@ fn close(record: &mut Record, began: Timestamp, at: &Circumstances) -> Vec<(Reas
     let answered = |reason: &Reason, held: &Gap| *reason == Reason::MissedDelivery || began > held.happened + at.rules.tolerance;
     let (closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut record.gaps).into_iter().partition(|(reason, held)| answered(reason, held));
     record.gaps = open.into_iter().collect();
-    for held in record.gaps.values_mut() {
+    for (_, held) in record.gaps.iter_mut() {
         held.due = gap::due(held.happened, at);
     }
     closed

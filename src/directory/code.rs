@@ -7,8 +7,9 @@
 
 mod parts;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use super::record::{Candidate, Claim, Deletion, Life, Read, Record, Sight, Witness, claimed, events};
 use super::{ByName, EventKind, Fields, Gap, Need, Reason};
@@ -52,7 +53,7 @@ pub fn read_record(bytes: &[u8]) -> Option<Record> {
     let (listing, detail) = (read()?, read()?);
     let claims = read_claims(&mut reader)?;
     let life = read_life(&mut reader)?;
-    let mut gaps = BTreeMap::new();
+    let mut gaps = LiteMap::new();
     for _ in 0..reader.number()? {
         let (reason, gap) = read_gap(&mut reader)?;
         gaps.insert(reason, gap);

@@ -89,7 +89,7 @@ pub(super) fn doubt(record: &mut Record, began: Timestamp, at: &Circumstances) -
     if let Some((received, happened, event_id)) = claims.chain(deletion).max().filter(|_| !at.rules.breaks(Broken::Unconfirmed))
         && received + at.rules.tolerance < began
     {
-        for held in record.gaps.values_mut().filter(|held| held.need == Need::Listing) {
+        for (_, held) in record.gaps.iter_mut().filter(|(_, held)| held.need == Need::Listing) {
             held.need = Need::Any;
         }
         gap::show(record, Reason::UnconfirmedEvent, Need::Lookup, (happened, Some(&event_id)), at);
@@ -149,10 +149,11 @@ fn close(record: &mut Record, shape: Shape, began: Timestamp, at: &Circumstances
         };
         if answered {
             closed.push((*reason, held.clone()));
-        } else {
-            held.due = gap::due(held.happened, at);
         }
         !answered
     });
+    for (_, held) in record.gaps.iter_mut() {
+        held.due = gap::due(held.happened, at);
+    }
     closed
 }

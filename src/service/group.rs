@@ -234,7 +234,7 @@ impl<'a> Group<'a> {
         };
         let mut decision = decide(known, evidence, &at);
         let record = &mut decision.known.record;
-        for gap in record.gaps.values_mut().filter(|gap| gap.id == 0) {
+        for (_, gap) in record.gaps.iter_mut().filter(|(_, gap)| gap.id == 0) {
             self.numbers.gap += 1;
             gap.id = self.numbers.gap;
         }

@@ -76,7 +76,7 @@ fn what_stores_hold_is_read() {
         swept: [1, 2],
     };
     let listing = Some(Read { fields: row, began: at(2), call: 3 });
-    let held = Record { listing, detail: None, claims, life, gaps: BTreeMap::from([(Reason::MissedDelivery, gap)]), last_change: 4 };
+    let held = Record { listing, detail: None, claims, life, gaps: [(Reason::MissedDelivery, gap)].into_iter().collect(), last_change: 4 };
     let mut bytes = Vec::new();
     record(&held, &mut bytes);
     assert_eq!(const_hex::encode(&bytes), HELD);
