@@ -10,7 +10,7 @@ use crate::directory::Known;
 pub type Who = (Arc<str>, String);
 
 /// Users in one generation; there are at most two.
-const GENERATION_USERS_MAX: usize = 2048;
+const GENERATION_USERS_MAX: usize = 1024;
 /// Forgotten users who leave memory with each one who comes: all of a generation at once would hold up a commit.
 const LEAVING: usize = 2;
 

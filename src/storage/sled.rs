@@ -174,8 +174,10 @@ impl Sled {
     /// store has to be opened anew.
     fn make_durable(&self, writer: &mut Writer, frame: &mut Frame) -> Result<u64, Error> {
         let appended = self.faults.meet().and_then(|()| writer.journal.append(frame));
-        let synced = appended
-            .and_then(|begin| self.faults.meet().and_then(|()| writer.syncer.gate().during(|| writer.journal.sync())).map(|()| begin));
+        let synced = appended.and_then(|begin| {
+            writer.syncer.gate().open();
+            self.faults.meet().and_then(|()| writer.journal.sync()).map(|()| begin)
+        });
         synced.map_err(|error| self.fail(writer, &error.to_string()))
     }
 

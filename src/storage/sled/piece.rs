@@ -33,12 +33,11 @@ const BYTES_MAX: usize = 192 * 1024;
 const DIVIDED_MAX: usize = 12;
 /// Ids of one row that are taken in at once.
 const IDS_MAX: usize = 2_048;
-/// How long it works without letting others run, when it is in time and when it is behind: where it shares a core with deliveries, they
-/// would wait for all of a piece.
+/// How long it works at a stretch, when it is in time and when it is behind: see [`super::gate`].
 const SLICE_MIN: Duration = Duration::from_micros(100);
 const SLICE_MAX: Duration = Duration::from_micros(500);
-/// So much more is left than should be when it is behind.
-const LAG_MAX: f64 = 0.05;
+/// So much more is left than should be when it no longer waits for commits. Its stretches are the longest then.
+const LAG_MAX: f64 = 0.1;
 
 /// Rows that are to settle, in the order of their keys.
 pub(super) struct Picked {
@@ -98,7 +97,8 @@ pub(super) struct Slice {
 impl Slice {
     /// Stretches of the length that goes with a lag, see [`super::pending::Pending::lag`].
     pub(super) fn of(lag: f64, gate: &Arc<Gate>) -> Self {
-        let (length, gate) = if lag < LAG_MAX { (SLICE_MIN, Some(Arc::clone(gate))) } else { (SLICE_MAX, None) };
+        let length = SLICE_MIN + (SLICE_MAX - SLICE_MIN).mul_f64((lag / LAG_MAX).clamp(0.0, 1.0));
+        let gate = (lag < LAG_MAX).then(|| Arc::clone(gate));
         Self { began: Instant::now(), length, gate }
     }
 
@@ -118,7 +118,9 @@ impl Slice {
     /// Lets others run, if it has gone on for long enough.
     fn pause(&mut self) {
         if self.began.elapsed() >= self.length {
-            std::thread::yield_now();
+            if self.gate.is_none() {
+                std::thread::yield_now();
+            }
             self.begin();
         }
     }

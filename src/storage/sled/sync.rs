@@ -43,7 +43,7 @@ impl Syncer {
         if !self.busy {
             return None;
         }
-        let wait = || self.gate.during(|| self.ended.recv().map_err(|_| TryRecvError::Disconnected));
+        let wait = || self.gate.hold_open(|| self.ended.recv().map_err(|_| TryRecvError::Disconnected));
         let ended = if waits { wait() } else { self.ended.try_recv() };
         self.busy = matches!(ended, Err(TryRecvError::Empty));
         ended.ok()
