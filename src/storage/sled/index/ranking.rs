@@ -125,7 +125,7 @@ impl Chunk {
         if self.placed.len() == self.placed.capacity() {
             self.placed.reserve_exact(CHUNK_USERS_MORE);
         }
-        self.placed.insert(within.min(self.placed.len()), Placed { head: head(prefix, self.skip), member });
+        self.placed.insert(within, Placed { head: head(prefix, self.skip), member });
         self.live += usize::from(member.is_seen(true));
     }
 
@@ -290,12 +290,11 @@ impl Ranking {
     }
 
     fn chunk_of<'a>(&self, key: &Key<'a>, prefix: &Prefix, key_of: impl Fn(u32) -> Key<'a>) -> usize {
-        let mut place = self.fences.partition_point(|fence| fence < prefix);
-        let stands_before = |chunk: &Chunk| chunk.members().next_back().is_none_or(|last| key_of(last.slot()) < *key);
-        while self.fences.get(place) == Some(prefix) && self.chunks.get(place).is_some_and(stands_before) {
-            place += 1;
-        }
-        place
+        let begin = self.fences.partition_point(|fence| fence < prefix);
+        let end = self.fences.partition_point(|fence| fence <= prefix);
+        // Whose fences tell nothing.
+        let alike = self.chunks.get(begin..end).unwrap_or_default();
+        begin + alike.partition_point(|chunk| chunk.members().next_back().is_none_or(|last| key_of(last.slot()) < *key))
     }
 
     /// Joins a list that has become short with the next one, so that their number follows the number of users.
